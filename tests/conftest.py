@@ -64,7 +64,7 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(items):
-    """Marks what uses the shared fixture: `-m "not shared"` selects the rest, and reports carry the mark for the count."""
+    """Marks what uses the shared fixture: for `-m "not shared"`, and in its report for the count."""
     for item in items:
         if "shared" in getattr(item, "fixturenames", ()):
             item.add_marker("shared")
