@@ -1,0 +1,90 @@
+"""What every room needs from its surroundings: optional packages, the compilation cache, near names, progress.
+
+Nothing here imports more than the standard library at import time.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import pathlib
+from collections.abc import Iterable
+from types import ModuleType
+
+CACHE_VARIABLE = "ND_JAX_CACHE"
+
+
+class MissingExtraError(ImportError):
+    """An optional package is not installed; the message is the one line that says how to get it."""
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Imports an optional module where it is used.
+
+    Args:
+      module: dotted module name, for example `"matplotlib"`.
+      extra: the extra of nd_jax that installs it, for example `"report"`.
+
+    Raises:
+      MissingExtraError: one line naming the module and the extra.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{module} is needed here and is not installed: pip install 'nd_jax[{extra}]'"
+        ) from error
+
+
+def nearest(name: str, choices: Iterable[str], limit: int = 3) -> str:
+    """Returns the end of an error message: the names nearest to `name`, or all of a short list.
+
+    Example: `nearest("bloc1", ["block1", "block2"])` gives `"did you mean 'block1', 'block2'?"`.
+    """
+    names = list(dict.fromkeys(str(choice) for choice in choices))
+    close = difflib.get_close_matches(str(name), names, n=limit, cutoff=0.5)
+    if close:
+        return "did you mean " + ", ".join(repr(choice) for choice in close) + "?"
+    if not names:
+        return "there are none to choose from"
+    shown = ", ".join(repr(choice) for choice in names[:12])
+    return f"there are {shown}" + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+
+
+def cache_folder() -> pathlib.Path | None:
+    """The folder of compiled programs, or None when `ND_JAX_CACHE=off`.
+
+    `ND_JAX_CACHE` moves it; the default is `nd_jax/compiled` in the user's cache folder (`XDG_CACHE_HOME`, else `~/.cache`).
+    """
+    setting = os.environ.get(CACHE_VARIABLE, "")
+    if setting.lower() in {"off", "0", "false", "no"}:
+        return None
+    if setting:
+        return pathlib.Path(setting).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return pathlib.Path(base).expanduser() / "nd_jax" / "compiled"
+
+
+def enable_compilation_cache() -> pathlib.Path | None:
+    """Turns JAX's persistent compilation cache on (scripts, demo and tests call this first).
+
+    Returns:
+      The folder in use, or None when it is disabled or cannot be written.
+    """
+    import jax
+
+    folder = cache_folder()
+    if folder is None:
+        jax.config.update("jax_enable_compilation_cache", False)
+        return None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    if not os.access(folder, os.W_OK):
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    return folder

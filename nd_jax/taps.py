@@ -1,0 +1,383 @@
+"""Read and overwrite any layer by name, in any Flax linen network, without touching its code.
+
+A layer is a submodule's `__call__` output and is named by its path: `"block1/conv"`. A module that is called twice in one
+forward pass has a second layer `"block1/conv#2"`; a module that returns a tuple or a dict has one layer a leaf, `"cell[0]"`
+or `"heads[pitch]"`. The unit axis of a layer is its last.
+
+Reading goes through Flax's `intermediates` collection (values collected in a closure would leak tracers out of `nn.remat`),
+overwriting through `nn.intercept_methods`. Nothing else in the package knows about either. Compiled by XLA, a layer that is
+read early costs nothing of what comes after it.
+
+Layers inside `nn.scan`, `nn.RNN` or `nn.vmap` are called once for many steps and do not reach the collection: they are
+listed by `unreadable` with the reason, and asking for one says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nd_jax.runtime import nearest
+
+if TYPE_CHECKING:
+    from nd_jax.network import Network
+
+Edits = Mapping[str, Callable[[jax.Array], jax.Array]]
+
+OUTPUT = "output"
+_LIFTED = "it is called inside nn.scan, nn.RNN, nn.vmap or another lifted loop, so one name stands for many steps"
+
+
+class LayerError(ValueError):
+    """A layer or unit that the network does not have; the message ends with the nearest names."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Map:
+    """What one forward pass calls: readable layers in call order, how often each path is called, and what is hidden."""
+
+    shapes: dict[str, tuple[int, ...]]
+    calls: dict[str, int]
+    hidden: dict[str, str]
+    output: Any
+
+
+def layers(network: Network) -> dict[str, tuple[int, ...]]:
+    """Lists every readable layer in the order of the forward pass.
+
+    Costs no compute: shapes come from `jax.eval_shape`.
+
+    Returns:
+      {name: shape of the output for one example, without the batch axis}.
+    """
+    return dict(_layer_map(network).shapes)
+
+
+def unreadable(network: Network) -> dict[str, str]:
+    """Lists the layers that cannot be read or overwritten, {name: reason}."""
+    return dict(_layer_map(network).hidden)
+
+
+def units(network: Network, layer: str) -> int:
+    """The number of units of a layer: the size of its last axis. `"output"` is the network's (only) output.
+
+    Raises:
+      LayerError: unknown layer, with the nearest names.
+    """
+    return layer_shape(network, layer)[-1]
+
+
+def layer_shape(network: Network, layer: str) -> tuple[int, ...]:
+    """The output shape of a layer for one example; `"output"` and `"output[part]"` are the network's own output.
+
+    Raises:
+      LayerError: unknown or unreadable layer, with the reason or the nearest names.
+    """
+    known = _layer_map(network)
+    outputs = _output_shapes(known.output)
+    if layer in known.shapes:
+        shape = known.shapes[layer]
+    elif layer in outputs:
+        shape = outputs[layer]
+    elif layer in known.hidden:
+        raise LayerError(f"layer {layer!r} cannot be read: {known.hidden[layer]}")
+    else:
+        raise LayerError(f"no layer {layer!r} in this network; {nearest(layer, [*known.shapes, *outputs])}")
+    if not shape:
+        raise LayerError(f"layer {layer!r} is a single number and has no units")
+    return shape
+
+
+def output_shapes(network: Network) -> dict[str, tuple[int, ...]]:
+    """The network's own outputs, {"output" or "output[part]": shape of one example}."""
+    return _output_shapes(_layer_map(network).output)
+
+
+def read(network: Network, x: Any, names: Iterable[str]) -> dict[str, jax.Array]:
+    """Returns the outputs of some layers on a batch.
+
+    Args:
+      network: any Network.
+      x: inputs, (batch, *network.input.shape).
+      names: layer names as in `layers`; a single string is one layer.
+
+    Returns:
+      {name: (batch, *layers(network)[name])}.
+
+    Raises:
+      LayerError: an unknown or unreadable layer, before anything is compiled.
+      ValueError: inputs that do not fit the network's domain.
+    """
+    wanted = (names,) if isinstance(names, str) else tuple(names)
+    for name in wanted:
+        layer_shape(network, name)
+    network.check_batch(x)
+    return _read(network, x, wanted)
+
+
+def edit(network: Network, x: Any, edits: Edits) -> Any:
+    """Runs the network with the outputs of some layers replaced.
+
+    Args:
+      network: any Network.
+      x: inputs, (batch, *network.input.shape).
+      edits: {layer name: function from the layer's output, (batch, ...), to its replacement of the same shape}.
+
+    Returns:
+      The network's output.
+
+    Raises:
+      LayerError: an unknown or unreadable layer.
+      ValueError: a replacement of another shape, or inputs that do not fit the domain.
+    """
+    check_editable(network, edits)
+    network.check_batch(x)
+    return forward(network, x, (), functions=edits)[0]
+
+
+def check_editable(network: Network, names: Iterable[str]) -> None:
+    """Raises LayerError unless every name is a layer that can be overwritten (the network's own output cannot)."""
+    known = _layer_map(network)
+    for name in names:
+        layer_shape(network, name)
+        if name not in known.shapes:
+            raise LayerError(f"{name!r} is the network's output, not a layer; {nearest(name, known.shapes)}")
+
+
+def edited(network: Network, edits: Sequence[Edit | tuple[str, Callable[[jax.Array], jax.Array]]]) -> Network:
+    """Returns the network with edits built in: read, visualized, saved and passed on like any other.
+
+    Args:
+      network: any Network; its own edits stay and run first.
+      edits: `Ablate`, `Scale`, `Clamp`, `Insert`, or (layer, function) pairs. A network with a plain function in it
+        cannot be saved.
+
+    Raises:
+      LayerError: an unknown layer, or a unit that the layer does not have.
+    """
+    from nd_jax.edits import Edit
+
+    known = _layer_map(network)
+    for item in edits:
+        layer = item.layer if isinstance(item, Edit) else item[0]
+        check_editable(network, [layer])
+        if isinstance(item, Edit):
+            item.check(known.shapes[layer])
+    return dataclasses.replace(network, edits=(*network.edits, *edits))
+
+
+def forward(
+    network: Network, x: Any, names: Sequence[str], *, functions: Edits | None = None
+) -> tuple[Any, dict[str, jax.Array]]:
+    """The one traced forward pass: the network's output and the outputs of `names`, edits applied.
+
+    `functions` run after the network's own edits. Traceable and un-jitted; names must have been checked.
+    """
+    known = _layer_map(network) if (names or functions or network.edits) else None
+    replaced = _combine(network.edits, functions or {})
+    paths = {_path(name) for name in names if not _is_output(name)}
+
+    def wanted(module: nn.Module, method: str) -> bool:
+        return method == "__call__" and "/".join(module.path) in paths
+
+    with _interceptor(replaced, known.calls if known else {}):
+        options: dict[str, Any] = {"capture_intermediates": wanted, "mutable": ["intermediates"]} if paths else {}
+        result = network.module.apply(network.variables, x, **options, **dict(network.apply_kwargs))
+    output, state = result if paths else (result, {})
+    values = {}
+    for name in names:
+        values[name] = _leaf(output, name[len(OUTPUT) :]) if _is_output(name) else _collected(state, name)
+    return output, values
+
+
+@functools.partial(jax.jit, static_argnames="names")
+def _read(network: Network, x: Any, names: tuple[str, ...]) -> dict[str, jax.Array]:
+    return forward(network, x, names)[1]
+
+
+def _is_output(name: str) -> bool:
+    return name == OUTPUT or name.startswith(OUTPUT + "[")
+
+
+def _split(name: str) -> tuple[str, int, str]:
+    """ "a/b#2[0]" -> ("a/b", 1, "[0]")."""
+    head, bracket, tail = name.partition("[")
+    path, _, call = head.partition("#")
+    return path, int(call) - 1 if call else 0, bracket + tail
+
+
+def _path(name: str) -> str:
+    return _split(name)[0]
+
+
+def _name(path: str, call: int, leaf: str) -> str:
+    return path + (f"#{call + 1}" if call else "") + leaf
+
+
+def _leaf_names(value: Any) -> list[tuple[str, Any]]:
+    """The leaves of a layer's output with their suffixes: ("", array) for an array, ("[0]", ...) for a tuple."""
+    found = []
+    for keys, leaf in jax.tree_util.tree_leaves_with_path(value):
+        suffix = "".join(f"[{getattr(key, 'key', getattr(key, 'idx', getattr(key, 'name', key)))}]" for key in keys)
+        if hasattr(leaf, "shape"):
+            found.append((suffix, leaf))
+    return found
+
+
+def _leaf(value: Any, suffix: str) -> Any:
+    return dict(_leaf_names(value))[suffix]
+
+
+def _output_shapes(output: Any) -> dict[str, tuple[int, ...]]:
+    return {OUTPUT + suffix: tuple(leaf.shape[1:]) for suffix, leaf in _leaf_names(output)}
+
+
+def _collected(state: Mapping[str, Any], name: str) -> jax.Array:
+    path, call, suffix = _split(name)
+    node: Any = state["intermediates"]
+    for key in path.split("/"):
+        node = node[key]
+    return _leaf(node["__call__"][call], suffix)
+
+
+def _layer_map(network: Network) -> _Map:
+    example = jax.tree.map(
+        lambda shape: jax.ShapeDtypeStruct((1, *shape), jnp.float32),
+        network.input.shape,
+        is_leaf=lambda node: isinstance(node, tuple),
+    )
+    leaves, structure = jax.tree.flatten((network.variables, example))
+    signature = tuple((tuple(np.shape(leaf)), str(jnp.result_type(leaf))) for leaf in leaves)
+    return _traced_map(network.static, structure, signature)
+
+
+@functools.lru_cache(maxsize=64)
+def _traced_map(static: Any, structure: Any, signature: tuple[tuple[tuple[int, ...], str], ...]) -> _Map:
+    leaves = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in signature]
+    variables, example = jax.tree.unflatten(structure, leaves)
+    order: list[str] = []
+
+    def record(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        value = call(*args, **kwargs)
+        if context.method_name == "__call__" and context.module.path:
+            order.append("/".join(context.module.path))
+        return value
+
+    def run(variables: Any, x: Any) -> Any:
+        with nn.intercept_methods(record):
+            return static.module.apply(
+                variables,
+                x,
+                capture_intermediates=lambda module, method: method == "__call__",
+                mutable=["intermediates"],
+                **dict(static.apply_kwargs),
+            )
+
+    output, state = jax.eval_shape(run, variables, example)
+    collected = _flat_calls(state.get("intermediates", {}))
+    shapes: dict[str, tuple[int, ...]] = {}
+    calls: dict[str, int] = {}
+    hidden: dict[str, str] = {}
+    for path in order:
+        if path not in collected:
+            hidden[path] = _LIFTED
+            continue
+        call = calls.get(path, 0)
+        if call >= len(collected[path]):
+            continue
+        calls[path] = call + 1
+        for suffix, leaf in _leaf_names(collected[path][call]):
+            shapes[_name(path, call, suffix)] = tuple(leaf.shape[1:])
+    return _Map(shapes, calls, hidden, output)
+
+
+def _flat_calls(tree: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> dict[str, tuple[Any, ...]]:
+    found: dict[str, tuple[Any, ...]] = {}
+    for key, value in tree.items():
+        if key == "__call__" and isinstance(value, tuple):
+            if prefix:
+                found["/".join(prefix)] = value
+        elif isinstance(value, Mapping):
+            found.update(_flat_calls(value, (*prefix, key)))
+    return found
+
+
+def _combine(edits: Sequence[Any], functions: Edits) -> dict[str, list[Callable[[jax.Array], jax.Array]]]:
+    combined: dict[str, list[Callable[[jax.Array], jax.Array]]] = {}
+    for item in edits:
+        layer, function = item if isinstance(item, tuple) else (item.layer, item)
+        combined.setdefault(layer, []).append(function)
+    for layer, function in functions.items():
+        combined.setdefault(layer, []).append(function)
+    return combined
+
+
+@contextlib.contextmanager
+def _interceptor(
+    edits: Mapping[str, Sequence[Callable[[jax.Array], jax.Array]]], calls: Mapping[str, int]
+) -> Iterator[None]:
+    if not edits:
+        yield
+        return
+    by_call: dict[tuple[str, int], list[tuple[str, Any]]] = {}
+    for name, functions in edits.items():
+        path, call, suffix = _split(name)
+        by_call.setdefault((path, call), []).extend((suffix, function) for function in functions)
+    seen: dict[str, int] = {}
+
+    def replace(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        value = call(*args, **kwargs)
+        path = "/".join(context.module.path)
+        if context.method_name != "__call__" or path not in calls:
+            return value
+        # A lifted transform may trace its body more than once; counting modulo the calls of one pass keeps "#k" right.
+        index = seen.get(path, 0) % calls[path]
+        seen[path] = seen.get(path, 0) + 1
+        for suffix, function in by_call.get((path, index), ()):
+            value = _replace_leaf(value, suffix, function, _name(path, index, suffix))
+        return value
+
+    with nn.intercept_methods(replace):
+        yield
+
+
+def _replace_leaf(value: Any, suffix: str, function: Callable[[jax.Array], jax.Array], name: str) -> Any:
+    names = [item[0] for item in _leaf_names(value)]
+    leaves, structure = jax.tree.flatten(value)
+    index = names.index(suffix)
+    before = leaves[index]
+    after = jnp.asarray(function(before))
+    if after.shape != before.shape:
+        raise ValueError(f"the edit of layer {name!r} changes its shape from {before.shape} to {after.shape}")
+    leaves[index] = after.astype(before.dtype)
+    return jax.tree.unflatten(structure, leaves)
+
+
+from nd_jax.edits import Ablate, Clamp, Edit, Insert, Scale  # noqa: E402  (the public names of API.md live on this page)
+
+__all__ = [
+    "Ablate",
+    "Clamp",
+    "Edit",
+    "Insert",
+    "LayerError",
+    "Scale",
+    "check_editable",
+    "edit",
+    "edited",
+    "forward",
+    "layer_shape",
+    "layers",
+    "output_shapes",
+    "read",
+    "units",
+    "unreadable",
+]
