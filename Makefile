@@ -1,0 +1,63 @@
+# make demo    an atlas of the shipped instrument-note network, path printed at the end
+# make test    lint, types, tests, a small demo, the notebooks, the wheel: what .ci/run calls
+# make lint    formatting, lint and types only
+# make bench   the speed figures of docs/numbers.md
+# Each makes its own .venv and installs what it needs; a second call skips that.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+# Two workers each start a jax of their own; on one core they only get in each other's way.
+WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); [ $$n -ge 2 ] && echo 2 || echo 0)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test lint bench format clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n '1,5p' Makefile
+
+demo: $(VENV)/report.stamp
+	$(BIN)/python experiments/visualize.py $(ARGS)
+
+test: lint browser
+	$(BIN)/python -m pytest --complete-run --numprocesses=$(WORKERS) --dist=loadfile --durations=15 $(ARGS)
+
+lint: $(VENV)/test.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/bench.stamp
+	$(BIN)/python experiments/bench.py $(ARGS)
+
+format: $(VENV)/test.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "nd_jax needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); $(call install,python3-venv) && $(PYTHON) -m venv $(VENV); }
+
+# One stamp an extra: the set that demo installs is a part of the set that test installs.
+$(VENV)/%.stamp: setup.cfg constraints.txt | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$*]'
+	@touch $@
+
+# Tests drive a real browser. Where it is missing it is installed from Debian's packages, else those tests are skipped.
+.PHONY: browser
+browser:
+	@{ command -v chromium && command -v chromedriver; } >/dev/null 2>&1 || $(call install,chromium chromium-driver) \
+	  || echo "no chromium and no right to install it: the browser tests will be skipped"
+
+define install
+{ command -v apt-get >/dev/null && echo "installing $(1)" && \
+  if [ "$$(id -u)" = 0 ]; then run=; else run="sudo -n"; fi && \
+  $$run apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$run apt-get install -y -qq --no-install-recommends $(1) >/dev/null; }
+endef

@@ -1,0 +1,1 @@
+"""Scripts that a person launches, one a task; `python experiments/<script>.py --help` lists the settings."""
