@@ -1,0 +1,78 @@
+"""Imports point one way (docs/architecture.md): never from a room to one that builds on it."""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+
+# A room imports rooms of a lower level only. Rooms of one level do not know each other, but for the four files that
+# together are the network: its value, its taps, its edits and its storage.
+LEVELS = {
+    "runtime": 0,
+    "audio": 1,
+    "domain": 2,
+    "data": 3,
+    "networks": 3,
+    "edits": 4,
+    "network": 4,
+    "taps": 4,
+    "storage": 4,
+    "training": 5,
+    "visualize": 5,
+    "dissect": 5,
+    "report": 6,
+    "experiments": 7,
+}
+
+
+def room_of(module: str) -> str:
+    """`nd_jax.audio.mel` -> `audio`."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def imported_modules(path: pathlib.Path) -> set[str]:
+    """Every nd_jax module that a file imports anywhere, also inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            face = node.module == "nd_jax"
+            found.update([f"nd_jax.{alias.name}" for alias in node.names] if face else [node.module])
+    return {name for name in found if name.split(".")[0] == "nd_jax"}
+
+
+def sources() -> list[pathlib.Path]:
+    return sorted((REPOSITORY / "nd_jax").rglob("*.py"))
+
+
+def room_of_file(path: pathlib.Path) -> str:
+    return path.relative_to(REPOSITORY / "nd_jax").with_suffix("").parts[0]
+
+
+def test_every_room_has_a_level():
+    rooms = {room_of_file(path) for path in sources()} - {"__init__"}
+    assert rooms <= set(LEVELS), f"say in LEVELS and in docs/architecture.md where {sorted(rooms - set(LEVELS))} stand"
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_imports_point_one_way(path):
+    room = room_of_file(path)
+    if room == "__init__":
+        return
+    for module in imported_modules(path):
+        other = room_of(module)
+        if other in ("__version__", room):
+            continue
+        assert other in LEVELS, f"{module} is no room: import from the room that defines the name"
+        neighbours = LEVELS[other] == LEVELS[room] == LEVELS["network"]
+        assert LEVELS[other] < LEVELS[room] or neighbours, f"{room} must not import {module}: imports point one way"
+
+
+def test_experiments_are_imported_by_nobody():
+    for path in sources():
+        assert not any(room_of(module) == "experiments" for module in imported_modules(path)), path
