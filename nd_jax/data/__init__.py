@@ -1,0 +1,12 @@
+"""Sounds and images to train on and to look into: data sets on disk, a procedural sound bank, batches.
+
+load("spoken_digits", "train")    a data set as `Clips` or `Images`, prepared through TFDS on first use
+synthetic.bank(key, ...)          made sounds whose time span, band and pitch are known; nothing to download
+batches(arrays, ...), prefetch    shuffled, sharded, resumable batches
+"""
+
+from nd_jax.data.arrays import Clips, Images
+from nd_jax.data.builders import BUILDERS
+from nd_jax.data.loading import load
+
+__all__ = ["BUILDERS", "Clips", "Images", "load"]

@@ -1,0 +1,16 @@
+"""The data sets, one file each; `BUILDERS` lists them by the name that users type."""
+
+from nd_jax.data.builders.audio_folder import AudioFolder
+from nd_jax.data.builders.base import CLASSES, AudioBuilder, Builder, Example, Feature, LayoutError
+from nd_jax.data.builders.esc10 import ESC10
+from nd_jax.data.builders.esc50 import ESC50
+from nd_jax.data.builders.instrument_notes import InstrumentNotes
+from nd_jax.data.builders.mnist import MNIST
+from nd_jax.data.builders.nsynth import NSynth
+from nd_jax.data.builders.spoken_digits import SpokenDigits
+
+BUILDERS: dict[str, type[Builder]] = {
+    builder.name: builder for builder in (MNIST, SpokenDigits, InstrumentNotes, NSynth, ESC10, ESC50, AudioFolder)
+}
+
+__all__ = ["BUILDERS", "CLASSES", "AudioBuilder", "Builder", "Example", "Feature", "LayoutError"]
