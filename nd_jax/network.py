@@ -92,6 +92,8 @@ class Network:
             raise ValueError(f"input must be a nd_jax Domain, got {type(self.input).__name__}")
         _set = functools.partial(object.__setattr__, self)
         labels = self.labels
+        if not isinstance(labels, (Mapping, list, tuple, types.NoneType)):
+            raise ValueError(f"labels must be a list of names, or a dict of lists, got {type(labels).__name__}")
         if isinstance(labels, Mapping):
             labels = types.MappingProxyType({part: tuple(map(str, names)) for part, names in labels.items()})
         else:

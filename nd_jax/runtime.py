@@ -5,11 +5,12 @@ Nothing here imports more than the standard library at import time.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 
 CACHE_VARIABLE = "ND_JAX_CACHE"
@@ -88,3 +89,37 @@ def enable_compilation_cache() -> pathlib.Path | None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     return folder
+
+
+@contextlib.contextmanager
+def progress_bar(
+    total: int, unit: str, show: bool | Callable[[int, int], None] = True
+) -> Iterator[Callable[[int], None]]:
+    """Progress with the time left, on standard error.
+
+    Args:
+      total: how much there is to do.
+      unit: what is counted ("clip").
+      show: True for a bar, False for silence, or a function of (done, total) that is called instead.
+
+    Yields:
+      A function that is told how much more is done.
+    """
+    if callable(show):
+        done = 0
+
+        def count(more: int) -> None:
+            nonlocal done
+            done += more
+            show(done, total)
+
+        yield count
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit=" " + unit, disable=not show, unit_scale=True, mininterval=0.5, leave=False) as bar:
+
+        def advance(more: int) -> None:
+            bar.update(more)
+
+        yield advance

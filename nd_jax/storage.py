@@ -119,16 +119,19 @@ def load(path: Any, *, module: nn.Module | None = None) -> Network:
         target["domains"] = kept
     tree = _read_arrays(folder, target)
     found = tree.get("domains", {})
-    return Network(
-        built,
-        jax.tree.map(jnp.asarray, tree["variables"]),
-        input=domains.from_dict(description["input"], found.get("input")),
-        output=domains.from_dict(description["output"], found.get("output")),
-        labels=labels,
-        apply_kwargs=kwargs,
-        card=description.get("card") or {},
-        edits=edits,
-    )
+    try:
+        return Network(
+            built,
+            jax.tree.map(jnp.asarray, tree["variables"]),
+            input=domains.from_dict(description["input"], found.get("input")),
+            output=domains.from_dict(description["output"], found.get("output")),
+            labels=labels,
+            apply_kwargs=kwargs,
+            card=description.get("card") or {},
+            edits=edits,
+        )
+    except (TypeError, ValueError) as error:
+        raise NetworkFileError(f"{folder / _JSON} does not fit its network: {_sentence(error)}") from None
 
 
 def _find(path: Any) -> pathlib.Path:
@@ -150,7 +153,9 @@ def _refuse_links(folder: pathlib.Path) -> None:
     for root, directories, files in os.walk(folder):
         for name in (*directories, *files):
             if os.path.islink(os.path.join(root, name)):
-                raise NetworkFileError(f"{os.path.join(root, name)} is a symbolic link; a network's folder may hold none")
+                raise NetworkFileError(
+                    f"{os.path.join(root, name)} is a symbolic link; a network's folder may hold none"
+                )
 
 
 def _read_json(folder: pathlib.Path) -> dict[str, Any]:
@@ -217,12 +222,16 @@ def _describe(network: Network) -> dict[str, Any]:
                 f"layer {item[0]!r} is edited by a plain function, which cannot be saved; "
                 "use nd_jax.taps.Ablate, Scale, Clamp or Insert"
             )
-    family = networks.family_of(network.module)
-    description: dict[str, Any] = {"format": FORMAT, "family": family}
-    if family is None:
+    description: dict[str, Any] = {"format": FORMAT}
+    try:
+        description["family"] = networks.name_of(network.module)
+    except ValueError:
         description["module"] = f"{type(network.module).__module__}.{type(network.module).__qualname__}"
     else:
-        description["config"] = networks.config_of(network.module)
+        try:
+            description["config"] = networks.config_of(network.module)
+        except ValueError as error:
+            raise NetworkFileError(str(error)) from None
     labels: Any = network.labels
     labels = {part: list(names) for part, names in labels.items()} if isinstance(labels, Mapping) else list(labels)
     description |= {
@@ -268,6 +277,8 @@ def _read_arrays(folder: pathlib.Path, target: Any) -> Any:
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             stored = checkpointer.metadata(arrays).item_metadata
+            if stored is None:
+                raise NetworkFileError(f"the arrays in {arrays} cannot be read: their list is missing or damaged")
             _compare(folder, _shapes(target), _shapes(getattr(stored, "tree", stored)))
             # Only now that every shape is the module's own is any memory taken.
             numpy_target = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), target)

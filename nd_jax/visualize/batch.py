@@ -1,0 +1,458 @@
+"""The one optimizer: every unit of a layer at once, one unit a `vmap` lane, one compiled program a layer.
+
+How it runs. `visualize_batch` binds the objective to the network (names are checked before anything compiles), cuts the
+lanes into chunks of equal size (short ones padded with dummies, so that nothing recompiles and no lane ever runs in fewer
+than eight: a matrix product of one row takes another path and drifts), and moves each chunk through jitted steps. The host
+only counts steps, reports progress and takes snapshots.
+
+What a lane is. A lane is a batch of one, with its own parameters, optimizer state and key. The key is folded from the
+caller's key, the lane's label and its replicate, never from its position: alone, in 8, in 512 or in another order, a unit
+comes out the same. The optimizer's init and update are vmapped, so a global-norm clip stays inside its lane. A lane whose
+numbers stop being finite is frozen at its last finite state and reported; the others never notice.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from nd_jax import taps
+from nd_jax.runtime import progress_bar
+from nd_jax.visualize import objectives, parameterizations, transforms
+from nd_jax.visualize.result import Visualization
+
+if TYPE_CHECKING:
+    from nd_jax.network import Network
+
+LEAST_LANES = 8
+_CHUNK_BYTES = 256 << 20
+_STEPS_PER_CALL = 32
+
+
+class Plan(NamedTuple):
+    """Everything static about a run: what decides the compiled program."""
+
+    spec: Any
+    parameterization: Any
+    transforms: tuple[Any, ...]
+    penalties: tuple[Any, ...]
+    optimizer: optax.GradientTransformation
+
+
+class Lane(NamedTuple):
+    """The state of one lane; stacked over a chunk.
+
+    Attributes:
+      parameters: the free parameters.
+      optimizer: the Optax state.
+      failed: the step at which a number stopped being finite, or -1.
+      moved: whether any gradient was ever different from zero.
+    """
+
+    parameters: Any
+    optimizer: Any
+    failed: jax.Array
+    moved: jax.Array
+
+
+@functools.lru_cache(maxsize=1)
+def default_optimizer() -> optax.GradientTransformation:
+    """Adam with a learning rate of 0.05 (Lucid's), made once so that its programs are compiled once."""
+    return optax.adam(0.05)
+
+
+def visualize_batch(
+    network: Network,
+    objective: objectives.Objective,
+    *,
+    key: jax.Array,
+    parameterization: Any = None,
+    transforms: Sequence[Any] | None = None,
+    penalties: Sequence[Any] = (),
+    optimizer: optax.GradientTransformation | None = None,
+    steps: int = 512,
+    snapshots: int | Sequence[int] = 8,
+    replicates: int = 1,
+    chunk_size: int | None = None,
+    start: Any = None,
+    progress: bool | Callable[[int, int], None] = True,
+) -> Visualization:
+    """Finds the inputs that maximise many objectives at once.
+
+    Args:
+      network: what to look into.
+      objective: a batch of objectives (`nd_jax.objectives`), one lane each.
+      key: a JAX key. Same key, same result, whatever the batch around a lane.
+      parameterization: how free numbers become an input; None for the domain's own (Fourier for spectrograms and images).
+      transforms: perturbations drawn anew at every step; None for those that are physically valid for the domain, () for none.
+      penalties: subtracted from the objective, on the unperturbed input.
+      optimizer: any Optax transformation, run per lane; None for Adam with learning rate 0.05.
+      steps: updates per lane.
+      snapshots: how many inputs to keep on the way (first and last included, denser early), or the steps themselves.
+      replicates: how often each objective is run, from different starts.
+      chunk_size: lanes per compiled program, rounded up to a multiple of 8; None picks from the size of the layers.
+      start: parameters to start from instead of the parameterization's own, with or without a leading axis of lanes.
+      progress: True for a bar with the time left, False for silence, or a function of (lane-steps done, in total).
+
+    Returns:
+      A `Visualization`. After Ctrl-C it holds what was there: the lanes that had begun, at the step they had reached.
+
+    Raises:
+      LayerError, ValueError: unknown layers, units or settings, in one sentence, before anything is compiled.
+    """
+    _check_settings(key, steps, replicates, chunk_size)
+    bound = objective.bind(network)
+    domain = network.input
+    chosen = parameterization if parameterization is not None else parameterizations.default(domain)
+    plan = Plan(
+        bound.spec,
+        chosen,
+        _valid_transforms(transforms, domain),
+        _flat(penalties),
+        optimizer if optimizer is not None else default_optimizer(),
+    )
+    for penalty in plan.penalties:
+        penalty.check(domain)
+    if hasattr(chosen, "check"):
+        chosen.check(domain)
+    lanes = bound.select(np.repeat(np.arange(len(bound)), replicates))
+    copies = np.tile(np.arange(replicates), len(bound))
+    keys = lane_keys(key, lanes.labels, copies)
+    size = _chunk_size(network, plan, len(lanes), chunk_size)
+    moments = snapshot_steps(steps, snapshots)
+    run = _Run(network, plan, lanes, keys, start, steps, moments, size)
+    began = time.perf_counter()
+    with progress_bar(len(lanes) * steps, "unit-step", progress) as tick:
+        run.all_chunks(tick)
+    return run.result(key=key, seconds=time.perf_counter() - began, replicates=copies, default=optimizer is None)
+
+
+def lane_keys(key: jax.Array, labels: Sequence[str], replicates: Sequence[int] | np.ndarray) -> jax.Array:
+    """One key a lane, (lanes,), from the caller's key, the lane's label and its replicate; never from its position."""
+    words = np.array([_words(label) for label in labels], np.uint32).reshape(-1, 2)
+    numbers = jnp.asarray(np.asarray(replicates, np.uint32))
+
+    def fold(word: jax.Array, replicate: jax.Array) -> jax.Array:
+        return jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(key, word[0]), word[1]), replicate)
+
+    return jax.vmap(fold)(jnp.asarray(words), numbers)
+
+
+def snapshot_steps(steps: int, snapshots: int | Sequence[int]) -> tuple[int, ...]:
+    """The steps after which a snapshot is taken, 0 (the start) to `steps`, denser early; or the given steps, checked."""
+    if isinstance(snapshots, (int, np.integer)):
+        if snapshots < 0:
+            raise ValueError(f"snapshots must be 0 or more, got {snapshots}")
+        if snapshots == 0:
+            return ()
+        fractions = np.linspace(0, 1, max(int(snapshots), 2))[-int(snapshots) :]
+        return tuple(sorted({int(round(steps * fraction**2)) for fraction in fractions}))
+    chosen = tuple(sorted({int(step) for step in snapshots}))
+    if any(step < 0 or step > steps for step in chosen):
+        raise ValueError(f"snapshots are taken at steps 0 to {steps}, got {chosen}")
+    return chosen
+
+
+def _words(label: str) -> tuple[int, int]:
+    digest = hashlib.sha256(label.encode()).digest()
+    return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
+
+
+class _Run:
+    """One call of `visualize_batch`: the host loop over chunks and steps."""
+
+    def __init__(
+        self,
+        network: Network,
+        plan: Plan,
+        lanes: objectives.Bound,
+        keys: jax.Array,
+        start: Any,
+        steps: int,
+        moments: tuple[int, ...],
+        size: int,
+    ):
+        self.network, self.plan, self.lanes, self.keys = network, plan, lanes, keys
+        self.steps, self.moments, self.size = steps, moments, size
+        self.start = _spread_start(start, len(lanes), plan, network) if start is not None else None
+        self.pieces: list[dict[str, Any]] = []
+        self.interrupted = False
+
+    def all_chunks(self, tick: Callable[[int], None]) -> None:
+        for first in range(0, len(self.lanes), self.size):
+            self._one_chunk(np.arange(first, min(first + self.size, len(self.lanes))), tick)
+            if self.interrupted:
+                return
+
+    def _one_chunk(self, index: np.ndarray, tick: Callable[[int], None]) -> None:
+        # Dummies repeat the chunk's first lane; they are dropped when the piece is stored.
+        padded = np.concatenate([index, np.full(self.size - len(index), index[0])])
+        keys = self.keys[padded]
+        arrays = jax.tree.map(jnp.asarray, self.lanes.select(padded).arrays)
+        if self.start is None:
+            lane = _initialise(self.plan, self.network.input, keys)
+        else:
+            lane = _resume(self.plan, jax.tree.map(lambda leaf: jnp.array(leaf[padded]), self.start))
+        kept: list[tuple[int, Any, Any]] = []
+        done = 0
+        try:
+            for stop in sorted({*self.moments, self.steps}):
+                while done < stop:
+                    count = _steps_per_call(stop - done)
+                    lane, beat = _advance(self.plan, self.network, lane, arrays, keys, done, count)
+                    done += count
+                    jax.block_until_ready(beat)
+                    tick(count * len(index))
+                if stop in self.moments:
+                    kept.append((stop, *jax.device_get(_evaluate(self.plan, self.network, lane, arrays))))
+        except KeyboardInterrupt:
+            self.interrupted = True
+        inputs, scores = jax.device_get(_evaluate(self.plan, self.network, lane, arrays))
+        piece = {
+            "lanes": index,
+            "inputs": inputs,
+            "scores": scores,
+            "parameters": jax.device_get(lane.parameters),
+            "failed": np.asarray(lane.failed),
+            "moved": np.asarray(lane.moved),
+            "done": np.full(self.size, done),
+            "snapshots": kept,
+        }
+        self.pieces.append(_cut(piece, len(index)))
+
+    def result(self, *, key: jax.Array, seconds: float, replicates: np.ndarray, default: bool) -> Visualization:
+        index = np.concatenate([piece["lanes"] for piece in self.pieces])
+        lanes = self.lanes.select(index)
+        gathered = {
+            name: _concatenate([piece[name] for piece in self.pieces])
+            for name in ("inputs", "scores", "parameters", "failed", "moved", "done")
+        }
+        common = set.intersection(*({step for step, _, _ in piece["snapshots"]} for piece in self.pieces))
+        moments = tuple(step for step in self.moments if step in common)
+        chosen = [[item for item in piece["snapshots"] if item[0] in common] for piece in self.pieces]
+        pictures = [_concatenate([rows[i][1] for rows in chosen]) for i in range(len(moments))]
+        history = [np.concatenate([rows[i][2] for rows in chosen]) for i in range(len(moments))]
+        return Visualization(
+            network=self.network,
+            domain=self.network.input,
+            labels=lanes.labels,
+            layers=lanes.layers,
+            units=lanes.units,
+            replicates=replicates[index],
+            inputs=gathered["inputs"],
+            parameters=gathered["parameters"],
+            scores=gathered["scores"],
+            history=np.stack(history) if history else np.zeros((0, len(index)), np.float32),
+            snapshots=jax.tree.map(lambda *leaves: np.stack(leaves), *pictures) if pictures else None,
+            snapshot_steps=moments,
+            steps_done=gathered["done"],
+            status=_status(gathered, self.steps),
+            manifest=_manifest(self, key, seconds, default),
+        )
+
+
+def _lane_step(plan: Plan, network: Network, lane: Lane, arrays: Any, key: jax.Array, step: jax.Array) -> Lane:
+    def loss(parameters: Any) -> jax.Array:
+        x = plan.parameterization.apply(parameters, network.input)
+        penalty = jnp.zeros((), jnp.float32)
+        for item in plan.penalties:
+            penalty = penalty + item.weight * item(x, network.input)
+        step_key = jax.random.fold_in(key, step)
+        for place, transform in enumerate(plan.transforms):
+            x = transform(jax.random.fold_in(step_key, place), x, network.input)
+        return penalty - _score(plan, network, x, arrays)
+
+    gradient = jax.grad(loss)(lane.parameters)
+    updates, state = plan.optimizer.update(gradient, lane.optimizer, lane.parameters)
+    parameters = optax.apply_updates(lane.parameters, updates)
+    finite = _all_finite((gradient, parameters)) & (lane.failed < 0)
+
+    def keep(new: Any, old: Any) -> Any:
+        return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
+
+    moved = lane.moved | jnp.any(jnp.stack([jnp.any(leaf != 0) for leaf in jax.tree.leaves(gradient)]))
+    failed = jnp.where(finite | (lane.failed >= 0), lane.failed, step)
+    return Lane(keep(parameters, lane.parameters), keep(state, lane.optimizer), failed, moved)
+
+
+def _score(plan: Plan, network: Network, x: Any, arrays: Any) -> jax.Array:
+    names = tuple(dict.fromkeys(layer for _, layer, _ in plan.spec))
+    batch = jax.tree.map(lambda leaf: leaf[None], x)
+    _, activations = taps.forward(network, batch, names)
+    return objectives.evaluate(plan.spec, arrays, {name: activations[name][0] for name in names})
+
+
+def _all_finite(tree: Any) -> jax.Array:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
+
+
+@functools.partial(jax.jit, static_argnames="plan")
+def _initialise(plan: Plan, domain: Any, keys: jax.Array) -> Lane:
+    return _fresh(
+        plan, jax.vmap(lambda key: plan.parameterization.init(jax.random.fold_in(key, 0xFFFFFFFF), domain))(keys)
+    )
+
+
+@functools.partial(jax.jit, static_argnames="plan")
+def _resume(plan: Plan, parameters: Any) -> Lane:
+    return _fresh(plan, parameters)
+
+
+def _fresh(plan: Plan, parameters: Any) -> Lane:
+    lanes = len(jax.tree.leaves(parameters)[0])
+    state = jax.vmap(plan.optimizer.init)(parameters)
+    return Lane(parameters, state, jnp.full(lanes, -1, jnp.int32), jnp.zeros(lanes, bool))
+
+
+@functools.partial(jax.jit, static_argnames=("plan", "count"), donate_argnames="lane")
+def _advance(
+    plan: Plan, network: Network, lane: Lane, arrays: Any, keys: jax.Array, step: Any, count: int
+) -> tuple[Lane, jax.Array]:
+    """`count` steps for a chunk of lanes; the second result is a small array to wait for."""
+    along = jax.vmap(_lane_step, in_axes=(None, None, 0, 0, 0, None))
+
+    def body(state: Lane, moment: jax.Array) -> tuple[Lane, None]:
+        return along(plan, network, state, arrays, keys, moment), None
+
+    first = jnp.asarray(step, jnp.int32)
+    if count == 1:
+        lane = body(lane, first)[0]
+    else:
+        lane = jax.lax.scan(body, lane, first + jnp.arange(count, dtype=jnp.int32))[0]
+    return lane, jnp.copy(lane.failed)
+
+
+@functools.partial(jax.jit, static_argnames="plan")
+def _evaluate(plan: Plan, network: Network, lane: Lane, arrays: Any) -> tuple[Any, jax.Array]:
+    def one(parameters: Any, values: Any) -> tuple[Any, jax.Array]:
+        x = plan.parameterization.apply(parameters, network.input)
+        return x, _score(plan, network, x, values)
+
+    return jax.vmap(one)(lane.parameters, arrays)
+
+
+def _steps_per_call(left: int) -> int:
+    # XLA:CPU emits naive code for what it cannot rewrite inside a loop body, and a dispatch is cheap beside a step there.
+    if jax.default_backend() == "cpu":
+        return 1
+    return _STEPS_PER_CALL if left >= _STEPS_PER_CALL else 1
+
+
+def _chunk_size(network: Network, plan: Plan, lanes: int, wish: int | None) -> int:
+    whole = LEAST_LANES * math.ceil(lanes / LEAST_LANES)
+    if wish is not None:
+        return min(LEAST_LANES * math.ceil(wish / LEAST_LANES), whole)
+    targets = {layer for _, layer, _ in plan.spec}
+    elements = sum(int(np.prod(shape)) for shape in jax.tree.leaves(network.input.shape, is_leaf=_is_shape))
+    found: set[str] = set()
+    for name, shape in taps.layers(network).items():
+        elements += int(np.prod(shape))
+        found.add(name)
+        if targets <= found:
+            break
+    # Forward value, gradient and the patches of a convolution: about eight numbers for each activation.
+    fitting = _CHUNK_BYTES // (elements * 4 * 8)
+    return min(max(fitting // LEAST_LANES, 1) * LEAST_LANES, whole)
+
+
+def _is_shape(node: Any) -> bool:
+    return isinstance(node, tuple)
+
+
+def _flat(items: Any) -> tuple[Any, ...]:
+    if items is None:
+        return ()
+    if isinstance(items, (list, tuple)):
+        return tuple(part for item in items for part in _flat(item))
+    return (items,)
+
+
+def _valid_transforms(given: Sequence[Any] | None, domain: Any) -> tuple[Any, ...]:
+    chosen = transforms.default(domain) if given is None else given
+    chosen = _flat(chosen)
+    for transform in chosen:
+        transform.check(domain)
+    return chosen
+
+
+def _spread_start(start: Any, lanes: int, plan: Plan, network: Network) -> Any:
+    like = jax.eval_shape(lambda key: plan.parameterization.init(key, network.input), jax.random.key(0))
+    given = jax.tree.structure(start)
+    if given != jax.tree.structure(like):
+        raise ValueError(f"start must have the parameterization's structure {jax.tree.structure(like)}, got {given}")
+
+    def spread(leaf: Any, shape: Any) -> np.ndarray:
+        array = np.asarray(leaf, shape.dtype)
+        if array.shape == shape.shape:
+            return np.broadcast_to(array, (lanes, *array.shape))
+        if array.shape == (lanes, *shape.shape):
+            return array
+        raise ValueError(f"start has shape {array.shape}; this parameterization takes {shape.shape} or {lanes} of them")
+
+    return jax.tree.map(spread, start, like)
+
+
+def _check_settings(key: Any, steps: Any, replicates: Any, chunk_size: Any) -> None:
+    if not isinstance(key, jax.Array):
+        raise ValueError(f"key must be a JAX key, for example jax.random.key(0), got {type(key).__name__}")
+    if not isinstance(steps, (int, np.integer)) or steps < 0:
+        raise ValueError(f"steps must be a whole number of 0 or more, got {steps!r}")
+    for name, value in {"replicates": replicates, "chunk_size": chunk_size}.items():
+        if value is not None and (not isinstance(value, (int, np.integer)) or value < 1):
+            raise ValueError(f"{name} must be a whole number of 1 or more, got {value!r}")
+
+
+def _cut(piece: dict[str, Any], count: int) -> dict[str, Any]:
+    cut = {
+        name: jax.tree.map(lambda leaf: leaf[:count], value)
+        for name, value in piece.items()
+        if name not in ("lanes", "snapshots")
+    }
+    kept = [
+        (step, jax.tree.map(lambda leaf: leaf[:count], x), scores[:count]) for step, x, scores in piece["snapshots"]
+    ]
+    return {**cut, "lanes": piece["lanes"], "snapshots": kept}
+
+
+def _concatenate(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *trees)
+
+
+def _status(gathered: dict[str, Any], steps: int) -> tuple[str, ...]:
+    found = []
+    for failed, moved, done in zip(gathered["failed"], gathered["moved"], gathered["done"], strict=True):
+        if failed >= 0:
+            found.append(f"not finite at step {int(failed)}, kept as it was before")
+        elif done < steps:
+            found.append(f"interrupted at step {int(done)}")
+        elif steps and not moved:
+            found.append("dead: the gradient was zero at every step")
+        else:
+            found.append("ok")
+    return tuple(found)
+
+
+def _manifest(run: _Run, key: jax.Array, seconds: float, default: bool) -> dict[str, Any]:
+    from nd_jax.visualize.manifest import describe
+
+    return describe(
+        run.network,
+        key=key,
+        parameterization=run.plan.parameterization,
+        transforms=run.plan.transforms,
+        penalties=run.plan.penalties,
+        optimizer="adam(0.05)" if default else "custom",
+        steps=run.steps,
+        snapshots=run.moments,
+        chunk_size=run.size,
+        seconds=seconds,
+    )
