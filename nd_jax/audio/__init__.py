@@ -3,7 +3,20 @@
 Everything that computes is a pure JAX function over (..., samples); only `files` touches the disk.
 """
 
+from nd_jax.audio.files import (
+    POLICIES,
+    AudioFileError,
+    FolderSounds,
+    fit,
+    info,
+    read,
+    read_folder,
+    read_native,
+    resample,
+    write,
+)
 from nd_jax.audio.griffin_lim import griffin_lim
+from nd_jax.audio.loudness import Levelled, fade, limit_peaks, loudness, normalize_loudness
 from nd_jax.audio.mel import (
     LogMel,
     amplitude_to_db,
@@ -21,22 +34,37 @@ from nd_jax.audio.mel import (
 from nd_jax.audio.stft import STFT, WINDOWS, istft, stft, window
 
 __all__ = [
+    "POLICIES",
     "STFT",
     "WINDOWS",
+    "AudioFileError",
+    "FolderSounds",
+    "Levelled",
     "LogMel",
     "amplitude_to_db",
     "dct_matrix",
+    "fade",
+    "fit",
     "griffin_lim",
     "hz_to_mel",
+    "info",
     "istft",
+    "limit_peaks",
+    "loudness",
     "mel_filter_bank",
     "mel_frequencies",
     "mel_spectrogram",
     "mel_to_hz",
     "mel_to_linear",
     "mfcc",
+    "normalize_loudness",
     "power_to_db",
+    "read",
+    "read_folder",
+    "read_native",
+    "resample",
     "spectrogram_db",
     "stft",
     "window",
+    "write",
 ]

@@ -48,7 +48,11 @@ def griffin_lim(
       magnitude: (..., n_fft // 2 + 1, frames), not negative.
       n_iter: rounds.
       momentum: 0 (the classic algorithm) to just under 1.
-      hop_length, win_length, window, center, pad_mode: as in `stft`.
+      hop_length: as in `stft`.
+      win_length: as in `stft`.
+      window: as in `stft`.
+      center: as in `stft`.
+      pad_mode: as in `stft`.
       length: samples to return; it must give as many frames as `magnitude` has. Default: as in `istft`.
       n_fft: needed only for an odd n_fft.
       key: draws the first phase evenly from 0 ... 2 pi.

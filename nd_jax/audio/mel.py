@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nd_jax.audio.griffin_lim import griffin_lim
-from nd_jax.audio.stft import align_last, padded_window, stft
+from nd_jax.audio.stft import padded_window, stft
 from nd_jax.runtime import nearest
 
 SCALES = ("slaney", "htk", "kaldi")
@@ -78,10 +78,11 @@ def mel_filter_bank(
       sample_rate: in Hz.
       n_fft: frame size of the spectrum that the filters are for.
       n_mels: number of filters.
-      f_min, f_max: the outer ends of the first and last triangle, in Hz; f_max defaults to sample_rate / 2.
+      f_min: where the first triangle begins, in Hz.
+      f_max: where the last triangle ends, in Hz; default sample_rate / 2.
       scale: "slaney", "htk" or "kaldi".
-      norm: "slaney" gives every triangle unit area on the axis it is drawn on; None gives peak 1, so that the filters of
-        neighbouring bands add up to 1.
+      norm: "slaney" gives every triangle unit area on the axis it is drawn on; None gives peak 1, so that neighbouring
+        filters add up to 1.
 
     Returns:
       (n_mels, n_fft // 2 + 1) float32, read-only. A filter narrower than one bin may be all zeros.
@@ -157,7 +158,7 @@ def mel_spectrogram(
 ) -> jax.Array:
     """Mel spectrogram (librosa.feature.melspectrogram): (..., samples) -> (..., n_mels, frames).
 
-    Args: as in `stft` and `mel_filter_bank`; `power` is 2 for power, 1 for magnitude.
+    The arguments are those of `stft` and `mel_filter_bank`; `power` is 2 for power, 1 for magnitude.
     """
     spectrum = stft(
         wave,
@@ -172,9 +173,7 @@ def mel_spectrogram(
     return jnp.einsum("mb,...bt->...mt", filters, spectrum_power(spectrum, power))
 
 
-def power_to_db(
-    power: Any, *, ref: float | str = 1.0, amin: float = 1e-10, top_db: float | None = 80.0
-) -> jax.Array:
+def power_to_db(power: Any, *, ref: float | str = 1.0, amin: float = 1e-10, top_db: float | None = 80.0) -> jax.Array:
     """Power to decibels (librosa.power_to_db), with finite gradients at 0.
 
     Args:
@@ -257,7 +256,8 @@ def mfcc(
     Args:
       levels: (..., n_mels, frames) in dB, for example `power_to_db(mel_spectrogram(...))`.
       n_mfcc: coefficients to keep.
-      dct_type, norm: as in `dct_matrix`.
+      dct_type: as in `dct_matrix`.
+      norm: as in `dct_matrix`.
       lifter: 0, or the length L of the sinusoidal lifter 1 + L / 2 sin(pi (n + 1) / L).
 
     Returns:
@@ -323,9 +323,7 @@ class LogMel:
     @property
     def filters(self) -> np.ndarray:
         """The filter bank, (n_mels, n_fft // 2 + 1)."""
-        return mel_filter_bank(
-            self.sample_rate, self.n_fft, self.n_mels, self.f_min, self.f_max, self.scale, self.norm
-        )
+        return mel_filter_bank(self.sample_rate, self.n_fft, self.n_mels, self.f_min, self.f_max, self.scale, self.norm)
 
     @property
     def centre_frequencies(self) -> np.ndarray:
@@ -373,12 +371,8 @@ class LogMel:
 
 @functools.partial(jax.jit, static_argnames="transform")
 def _log_mel(wave: Any, transform: LogMel) -> jax.Array:
-    spectrum = stft(
-        wave, n_fft=transform.n_fft, hop_length=transform.hop_length, win_length=transform.win_length
-    )
-    bands = jnp.einsum(
-        "mb,...bt->...mt", transform.filters, spectrum_power(transform.gain * spectrum, transform.power)
-    )
+    spectrum = stft(wave, n_fft=transform.n_fft, hop_length=transform.hop_length, win_length=transform.win_length)
+    bands = jnp.einsum("mb,...bt->...mt", transform.filters, spectrum_power(transform.gain * spectrum, transform.power))
     decibels = 20.0 / transform.power
     return decibels * jnp.log10(jnp.maximum(bands, 10.0 ** (transform.floor_db / decibels)))
 

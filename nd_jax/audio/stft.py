@@ -203,9 +203,7 @@ def window_power(
     return total.astype(np.float32)
 
 
-@functools.partial(
-    jax.jit, static_argnames=("hop_length", "win_length", "window", "center", "length", "n_fft")
-)
+@functools.partial(jax.jit, static_argnames=("hop_length", "win_length", "window", "center", "length", "n_fft"))
 def istft(
     spectrum: Any,
     *,
@@ -224,7 +222,10 @@ def istft(
 
     Args:
       spectrum: complex (..., n_fft // 2 + 1, frames).
-      hop_length, win_length, window, center: as in `stft`.
+      hop_length: as in `stft`.
+      win_length: as in `stft`.
+      window: as in `stft`.
+      center: as in `stft`.
       length: samples to return (cut or filled with zeros); default n_fft + hop_length * (frames - 1), less the padding.
       n_fft: needed only for an odd n_fft; default 2 * (bins - 1).
 
@@ -241,7 +242,9 @@ def istft(
     n_fft = 2 * (bins - 1) if n_fft is None else n_fft
     win_length = _check_sizes(n_fft, hop_length, win_length)
     if bins != n_fft // 2 + 1 or count < 1:
-        raise ValueError(f"a spectrum of n_fft {n_fft} has {n_fft // 2 + 1} bins and 1 or more frames, not {bins, count}")
+        raise ValueError(
+            f"a spectrum of n_fft {n_fft} has {n_fft // 2 + 1} bins and 1 or more frames, not {bins, count}"
+        )
     frames = jnp.fft.irfft(jnp.swapaxes(spectrum.astype(jnp.complex64), -1, -2), n_fft)
     frames = frames * align_last(padded_window(window, win_length, n_fft), frames.ndim)
     wave = overlap_add(frames, hop_length)
