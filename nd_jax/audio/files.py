@@ -10,16 +10,15 @@ import dataclasses
 import logging
 import os
 import pathlib
-import struct
 import uuid
-import zlib
 from collections.abc import Iterable
-from typing import Any, BinaryIO
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nd_jax.audio.containers import AudioFileError, check_container, reason
 from nd_jax.runtime import nearest
 
 _log = logging.getLogger("nd_jax.audio")
@@ -32,15 +31,8 @@ _FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG"}
 _SUBTYPES = {16: "PCM_16", 24: "PCM_24", 32: "FLOAT"}
 
 _BLOCK = 1 << 16
-_UNKNOWN_SIZE = 0xFFFFFFFF
-_OGG_LAST_PAGE = 0x04
-_MIRRORED_BYTES = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 # Resampling beyond this ratio needs more memory than a sound is worth and means that a header is wrong.
 _MAX_RATIO = 1000
-
-
-class AudioFileError(ValueError):
-    """A sound file cannot be read or written; the message is one sentence that names the file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +140,7 @@ def read(
 def read_native(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
     """Reads a whole file at its own rate: ((samples,) float32 mono, sample rate in Hz); raises as `read` does."""
     path = pathlib.Path(path)
-    _check_container(path)
+    check_container(path)
     import soundfile
 
     blocks = []
@@ -158,7 +150,7 @@ def read_native(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
             while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
                 blocks.append(block.mean(axis=1))
     except (soundfile.SoundFileError, OSError, ValueError, TypeError) as error:
-        raise AudioFileError(f"{path} cannot be decoded and may be damaged: {_reason(error)}") from None
+        raise AudioFileError(f"{path} cannot be decoded and may be damaged: {reason(error)}") from None
     if rate < 1:
         raise AudioFileError(f"{path} has a sample rate of {rate} Hz in its header")
     wave = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
@@ -283,7 +275,7 @@ def write(
                 file.write(samples[start : start + _BLOCK])
         os.replace(partial, path)
     except (soundfile.SoundFileError, OSError) as error:
-        raise AudioFileError(f"{path} cannot be written: {_reason(error)}") from None
+        raise AudioFileError(f"{path} cannot be written: {reason(error)}") from None
     finally:
         partial.unlink(missing_ok=True)
     return path
@@ -292,21 +284,16 @@ def write(
 def info(path: str | os.PathLike[str]) -> tuple[int, int, int]:
     """(sample rate in Hz, samples per channel, channels) from a file's header; raises as `read` does for the header."""
     path = pathlib.Path(path)
-    _check_container(path)
+    check_container(path)
     import soundfile
 
     try:
         header = soundfile.info(str(path))
     except (soundfile.SoundFileError, OSError) as error:
-        raise AudioFileError(f"{path} cannot be decoded and may be damaged: {_reason(error)}") from None
+        raise AudioFileError(f"{path} cannot be decoded and may be damaged: {reason(error)}") from None
     if header.samplerate < 1:
         raise AudioFileError(f"{path} has a sample rate of {header.samplerate} Hz in its header")
     return int(header.samplerate), int(header.frames), int(header.channels)
-
-
-def _reason(error: Exception) -> str:
-    text = str(getattr(error, "error_string", None) or getattr(error, "strerror", None) or error)
-    return " ".join(text.split()).rstrip(".")
 
 
 def _checked(path: pathlib.Path, wave: Any, peak: str) -> np.ndarray:
@@ -335,97 +322,3 @@ def _checked(path: pathlib.Path, wave: Any, peak: str) -> np.ndarray:
             )
         samples = samples / loudest if peak == "scale" else np.clip(samples, -1.0, 1.0)
     return samples
-
-
-def _check_container(path: pathlib.Path) -> None:
-    """Refuses what is not a whole WAV, FLAC or OGG file, before libsndfile sees it."""
-    if path.is_dir():
-        raise AudioFileError(f"{path} is a directory, not a sound file")
-    if not path.exists():
-        raise AudioFileError(f"{path} does not exist")
-    if not path.is_file():
-        raise AudioFileError(f"{path} is not a regular file")
-    try:
-        size = path.stat().st_size
-        if size == 0:
-            raise AudioFileError(f"{path} is empty (0 bytes)")
-        with path.open("rb") as file:
-            magic = file.read(12)
-            if magic[:4] in (b"RIFF", b"RIFX", b"RF64") and magic[8:12] in (b"WAVE", b""):
-                _check_wav(path, file, size, ">" if magic[:4] == b"RIFX" else "<")
-            elif magic[:4] == b"OggS":
-                _check_ogg(path, file)
-            elif magic[:4] == b"fLaC":
-                _check_flac(path, file)
-            else:
-                raise AudioFileError(f"{path} is not a WAV, FLAC or OGG file (it begins with {magic[:8]!r})")
-    except OSError as error:
-        raise AudioFileError(f"{path} cannot be read: {_reason(error)}") from None
-
-
-def _check_wav(path: pathlib.Path, file: BinaryIO, size: int, order: str) -> None:
-    """Walks the chunks of a RIFF file up to its samples."""
-    position, long_size, seen_format = 12, None, False
-    while position + 8 <= size:
-        file.seek(position)
-        name, length = struct.unpack(order + "4sI", file.read(8))
-        position += 8
-        if name == b"ds64" and size >= position + 16:
-            long_size = struct.unpack("<Q", file.read(16)[8:])[0]
-        elif name == b"fmt " and size >= position + 16:
-            seen_format = True
-            _, channels, rate = struct.unpack(order + "HHI", file.read(8))
-            if rate == 0:
-                raise AudioFileError(f"{path} has a sample rate of 0 Hz in its header")
-            if channels == 0:
-                raise AudioFileError(f"{path} has 0 channels in its header")
-        elif name == b"data":
-            if not seen_format:
-                raise AudioFileError(f"{path} is damaged: its samples come before their format")
-            length = long_size if length == _UNKNOWN_SIZE and long_size is not None else length
-            if length == 0:
-                raise AudioFileError(f"{path} has no samples")
-            if length != _UNKNOWN_SIZE and position + length > size:
-                raise AudioFileError(
-                    f"{path} is truncated: its header promises {length} bytes of samples, {size - position} are there"
-                )
-            return
-        position += length + length % 2
-    raise AudioFileError(f"{path} is truncated: the file ends before its samples begin")
-
-
-def _check_flac(path: pathlib.Path, file: BinaryIO) -> None:
-    """The STREAMINFO block of a FLAC file is there and plausible (RFC 9639, section 8.2)."""
-    file.seek(0)
-    head = file.read(42)
-    if len(head) < 42:
-        raise AudioFileError(f"{path} is truncated: the file ends within its header")
-    rate, samples = int.from_bytes(head[18:21], "big") >> 4, int.from_bytes(head[21:26], "big") & 0xFFFFFFFFF
-    if rate == 0:
-        raise AudioFileError(f"{path} has a sample rate of 0 Hz in its header")
-    if samples == 0:
-        raise AudioFileError(f"{path} has no samples: its header promises none")
-
-
-def _check_ogg(path: pathlib.Path, file: BinaryIO) -> None:
-    """Every page of an Ogg stream is whole and undamaged, and the last one is marked as the last (RFC 3533, section 6)."""
-    file.seek(0)
-    data = file.read()
-    position, last = 0, False
-    while position < len(data):
-        head = data[position : position + 27]
-        table = data[position + 27 : position + 27 + head[26]] if len(head) == 27 else b""
-        end = position + 27 + len(table) + sum(table)
-        if len(head) < 27 or len(table) < head[26] or end > len(data):
-            break
-        if head[:4] != b"OggS" or _ogg_checksum(data[position:end]) != int.from_bytes(head[22:26], "little"):
-            raise AudioFileError(f"{path} is damaged: its Ogg page at byte {position} has a wrong checksum")
-        position, last = end, bool(head[5] & _OGG_LAST_PAGE)
-    if position < len(data) or not last:
-        raise AudioFileError(f"{path} is truncated: its Ogg stream ends before its last page")
-
-
-def _ogg_checksum(page: bytes) -> int:
-    """The CRC-32 of Ogg: zlib's polynomial, but the most significant bit first, nothing inverted, its own field 0."""
-    mirrored = (page[:22] + bytes(4) + page[26:]).translate(_MIRRORED_BYTES)
-    return int(f"{zlib.crc32(mirrored, 0xFFFFFFFF) ^ 0xFFFFFFFF:032b}"[::-1], 2)
