@@ -130,7 +130,10 @@ class Domain:
             if name not in known:
                 raise ValueError(f"domain {cls.kind!r} has no field {name!r}; {nearest(name, known)}")
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-        return cls(**values, **arrays)
+        try:
+            return cls(**values, **arrays)
+        except TypeError as error:
+            raise ValueError(f"domain {cls.kind!r} cannot be built: {error}") from None
 
 
 def from_dict(description: Mapping[str, Any], arrays: Mapping[str, Any] | None = None) -> Domain:
