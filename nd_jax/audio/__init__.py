@@ -3,6 +3,7 @@
 Everything that computes is a pure JAX function over (..., samples); only `files` touches the disk.
 """
 
+from nd_jax.audio.fbank import KALDI_WINDOWS, kaldi_fbank, kaldi_mel_banks, kaldi_mfcc
 from nd_jax.audio.files import (
     POLICIES,
     AudioFileError,
@@ -34,6 +35,7 @@ from nd_jax.audio.mel import (
 from nd_jax.audio.stft import STFT, WINDOWS, istft, stft, window
 
 __all__ = [
+    "KALDI_WINDOWS",
     "POLICIES",
     "STFT",
     "WINDOWS",
@@ -49,6 +51,9 @@ __all__ = [
     "hz_to_mel",
     "info",
     "istft",
+    "kaldi_fbank",
+    "kaldi_mel_banks",
+    "kaldi_mfcc",
     "limit_peaks",
     "loudness",
     "mel_filter_bank",
