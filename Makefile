@@ -26,9 +26,9 @@ test: lint browser
 	$(BIN)/python -m pytest --complete-run --numprocesses=$(WORKERS) --dist=loadfile --durations=15 $(ARGS)
 
 lint: $(VENV)/test.stamp
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
+	@failed=; for check in "ruff format --check ." "ruff check ." mypy; do \
+	  echo "$$check"; $(BIN)/$$check || failed="$$failed [$$check]"; done; \
+	[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
 bench: $(VENV)/bench.stamp
 	$(BIN)/python experiments/bench.py $(ARGS)
