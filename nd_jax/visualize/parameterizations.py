@@ -89,7 +89,8 @@ def pixels(sd: float = 0.01, *, bounds: str = "sigmoid", start: Start = None) ->
     Args:
       sd: standard deviation of the values at the start, before the bounds.
       bounds: how values enter the domain's [low, high]: "sigmoid", "tanh" (the same curve, twice as steep), "clip" (a
-        value pushed outside has no gradient until it comes back) or "none". Unbounded domains take values as they are.
+        value pushed outside has no gradient until it comes back) or "none" (values as they are, around 0 unless `start`
+        is given). Unbounded domains always take values as they are.
       start: where to begin, as a fraction of the range, one per channel, or "mean"; see the module's text.
 
     Raises:
@@ -177,7 +178,7 @@ def fourier(
 
 
 def spectrum_shape(grid: Sequence[int], rule: str = "exact") -> tuple[int, ...]:
-    """Shape of the spectrum of a real array of shape `grid`, real and imaginary part last; rules as in `fourier_image`."""
+    """Shape of the spectrum of a real array of shape `grid`, real and imaginary part last; see `fourier_image`."""
     width = grid[-1] // 2 + 1 + (grid[-1] % 2 if rule != "exact" else 0)
     return (*grid[:-1], width, 2)
 
@@ -399,7 +400,7 @@ def bounded(values: jax.Array, domain: Domain, bounds: str = "sigmoid", start: S
 
     An unbounded domain takes the values as they are.
     """
-    if not _is_bounded(domain):
+    if not _is_bounded(domain) or (bounds == "none" and start is None):
         return values
     fraction = _start_fraction(domain, start)
     span = domain.high - domain.low
