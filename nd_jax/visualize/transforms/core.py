@@ -78,8 +78,8 @@ class OnPart:
 
     def __call__(self, key: jax.Array, x: Any, domain: Domain) -> Any:
         self.check(domain)
-        return {**x, self.part: self.transform(key, x[self.part], domain.parts[self.part])}  # type:
-        ignore[attr - defined]
+        part = domain.parts[self.part]  # type: ignore[attr-defined]
+        return {**x, self.part: self.transform(key, x[self.part], part)}
 
 
 def on_part(part: str, transform: Transform) -> OnPart:
