@@ -1,0 +1,192 @@
+"""`atlas`: a static page on which every unit of a network can be seen and heard.
+
+    folder/index.html            the page: its own CSS and JavaScript, the list of layers and units
+    folder/atlas-1a2b3c4d/       what it shows: <layer>.js, <layer>/<unit>.png .wav .npz .strip.png,
+                                 natural/<clip>.png .wav .twin.wav
+
+It opens from the disk, with no server and no network.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nd_jax.domain import Domain, Picture
+from nd_jax.report import pictures
+from nd_jax.report.layers import Collected, at, collect
+from nd_jax.report.natural import Natural
+from nd_jax.report.page import Page, ramp
+from nd_jax.report.sounds import LOUDNESS
+
+if TYPE_CHECKING:
+    from nd_jax.dissect.exemplars import Exemplars
+    from nd_jax.visualize.result import Visualization
+
+
+def atlas(
+    results: Visualization | Sequence[Visualization],
+    folder: Any,
+    *,
+    exemplars: Exemplars | None = None,
+    title: str | None = None,
+    single_file: bool = False,
+    command: str | None = None,
+    source: str | None = None,
+    planned: Mapping[str, int] | None = None,
+    seconds_left: float | None = None,
+    progress: bool = True,
+) -> pathlib.Path:
+    """Writes the atlas of one network.
+
+    Pictures share one colour range (the domain's), sounds one loudness (-20 LUFS, with the gain and the limiter's work
+    stated). The page is replaced in one step: a killed run leaves the page that was there.
+
+    Args:
+      results: what `visualize_batch` found, one result or several (layers, objectives, seeds) of one network.
+      folder: where to write; made if missing, other files in it stay.
+      exemplars: natural inputs per unit, from `nd_jax.dissect.exemplars`.
+      title: the name on the page; by default that of the network.
+      single_file: one index.html with everything inside instead of a folder of files.
+      command: the command that makes this page; shown where something is missing.
+      source: what `nd_jax.load` takes to load the network, for the calls shown on the page.
+      planned: {layer: units} of a sweep that still runs; the page says what is there and what is to come.
+      seconds_left: the sweep's own estimate.
+      progress: shows a progress bar.
+
+    Returns:
+      The path of index.html.
+
+    Raises:
+      ValueError: no results, results of different domains, or a domain that cannot be drawn.
+      MissingExtraError: matplotlib or Pillow is not installed.
+    """
+    runs = _runs(results)
+    domain = runs[0].domain
+    network = next((run.network for run in runs if run.network is not None), None)
+    if exemplars is not None and tuple(exemplars.inputs.shape[1:]) != domain.shape:
+        raise ValueError(
+            f"exemplars are of shape {exemplars.inputs.shape[1:]}, but the results of shape {domain.shape}"
+        )
+    first = domain.picture(at(runs[0].inputs, 0))
+    if first is None:
+        raise ValueError(f"a domain of kind {domain.kind!r} has nothing to draw, so there is no atlas of it")
+    pictures.colour_table("dark")
+    name = (
+        title or (network and network.card.get("name")) or runs[0].manifest.get("network", {}).get("name") or "Network"
+    )
+    page = Page(folder, single_file=single_file)
+    try:
+        natural = Natural(page, domain, exemplars, progress=progress)
+        found = collect(page, runs, network, natural, source=source, planned=planned or {}, progress=progress)
+        index = {
+            "title": str(name),
+            "card": card_line(network.card if network is not None else {}),
+            "about": _about(runs, found, domain),
+            "command": command,
+            "progress": _progress(found, seconds_left),
+            "sound": domain.is_sound if not hasattr(domain, "parts") else found.sound,
+            "picture": _picture(first),
+            "thumbs": found.thumbs,
+            "ramps": {theme: ramp(theme) for theme in pictures.MAPS},
+            "natural": None if exemplars is None else {"count": exemplars.count},
+            "layers": found.layers,
+            "others": found.others,
+        }
+        return page.finish(index, title=str(name))
+    except BaseException:
+        page.discard()
+        raise
+
+
+def _runs(results: Any) -> list[Visualization]:
+    runs = [run for run in (results if isinstance(results, (list, tuple)) else [results]) if len(run.labels)]
+    if not runs:
+        raise ValueError("there are no results to show: give what visualize_batch returned")
+    for run in runs[1:]:
+        if run.domain.to_dict() != runs[0].domain.to_dict():
+            raise ValueError("the results are of networks with different inputs; write one atlas for each")
+    return runs
+
+
+def _picture(picture: Picture) -> dict[str, Any]:
+    """What the page needs to draw axes: they are the same for every picture of one domain."""
+    rows, columns = np.shape(picture.values)[:2]
+    x = np.asarray(picture.x.values, np.float64)
+    return {
+        "rows": rows,
+        "columns": columns,
+        "flat": np.ndim(picture.values) == 2,
+        "square": picture.x.unit == "px",
+        "unit": picture.unit,
+        "low": float(picture.low),
+        "high": float(picture.high),
+        "x": {
+            "name": picture.x.name,
+            "unit": picture.x.unit,
+            "scale": picture.x.scale,
+            "first": float(x[0]),
+            "step": float(x[1] - x[0]) if len(x) > 1 else 1.0,
+            "size": len(x),
+        },
+        "y": {
+            "name": picture.y.name,
+            "unit": picture.y.unit,
+            "scale": picture.y.scale,
+            "values": [float(value) for value in picture.y.values],
+        },
+    }
+
+
+def card_line(card: Mapping[str, Any]) -> str:
+    """The model card in one line: what for, trained on what, how good, under which licence."""
+    parts = []
+    if card.get("task"):
+        parts.append(str(card["task"]))
+    if card.get("data"):
+        parts.append(f"trained on {_words(card['data'])}")
+    accuracy = card.get("accuracy")
+    if accuracy:
+        where = f" on {_words(card['split'])}" if card.get("split") else ""
+        parts.append(f"accuracy {_numbers(accuracy)}{where}")
+    if card.get("licence"):
+        parts.append(f"licence {_words(card['licence'])}")
+    line = "; ".join(parts)
+    return line[:1].upper() + line[1:] + "." if line else ""
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_words(item)}" for key, item in value.items())
+    return ", ".join(map(_words, value)) if isinstance(value, (list, tuple)) else str(value).rstrip(". ")
+
+
+def _numbers(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_numbers(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return " to ".join(map(_numbers, value))
+    return f"{100 * value:.1f} %" if isinstance(value, float) and 0 <= value <= 1 else str(value)
+
+
+def _about(runs: Sequence[Visualization], found: Collected, domain: Domain) -> str:
+    steps = sorted({int(step) for run in runs for step in run.steps_done})
+    span = f"{steps[0]}" if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
+    version = runs[0].manifest.get("versions", {}).get("nd_jax", "")
+    lines = [f"{sum(map(len, runs)):,} inputs optimised with nd_jax {version}, {span} steps each.".replace(" ,", ",")]
+    if found.sound:
+        lines.append(
+            f"All sounds are played at {LOUDNESS:g} LUFS".replace("-", "−") + ", the gain stated, with a peak limiter."
+        )
+    if domain.kind == "log_mel":
+        lines.append("Spectrograms become sound through mel inversion and Griffin-Lim phase recovery.")
+    return " ".join(lines)
+
+
+def _progress(found: Collected, seconds_left: float | None) -> dict[str, Any] | None:
+    done = sum(len(layer["key"]) for layer in found.layers)
+    total = sum(layer["planned"] for layer in found.layers)
+    return {"done": done, "total": total, "seconds_left": seconds_left} if total > done else None

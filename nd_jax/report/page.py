@@ -1,0 +1,165 @@
+"""The files of an atlas page: the HTML shell around its data, and the one way a page reaches the disk, all at once."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import importlib.resources
+import json
+import os
+import pathlib
+import re
+import secrets
+import shutil
+import string
+from typing import Any
+
+from nd_jax.report.pictures import colour_table
+
+MARKER = "made-by-nd_jax"
+_CONTENT = re.compile(r"atlas-[0-9a-f]{8}")
+
+
+def to_json(value: Any) -> str:
+    """JSON that can stand inside a `<script>` element: `<`, `>` and `&` escaped, numbers not finite null."""
+    text = json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(name): _finite(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if abs(value) < float("inf") else None
+    return value
+
+
+def asset(name: str) -> str:
+    """The text of a file of `nd_jax/report/assets`."""
+    return importlib.resources.files("nd_jax.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+class Page:
+    """Collects the files of one page beside the final place and moves them in at the end.
+
+    The folder form is `index.html` and one content folder with a name of its own; the page is replaced by a single
+    rename, and content of earlier pages is removed only after that. A killed run leaves the old page as it was. The
+    single-file form carries the same files as base64 text inside the page.
+
+    Args:
+      folder: where the page goes; made if missing. Other files in it are left alone.
+      single_file: one `index.html` and nothing else.
+
+    Raises:
+      ValueError: the folder is a file.
+    """
+
+    def __init__(self, folder: Any, *, single_file: bool = False):
+        self.folder = pathlib.Path(folder).expanduser()
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ValueError(f"{self.folder} is a file, but an atlas is written into a folder")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.single_file = single_file
+        self.base = "" if single_file else f"atlas-{secrets.token_hex(4)}"
+        self._inside: list[str] = []
+        self._made: set[pathlib.Path] = set()
+        if not single_file:
+            self._write(MARKER, b"")
+
+    def add(self, path: str, content: bytes) -> int:
+        """Adds a picture, sound or array file; returns its size in bytes."""
+        if self.single_file:
+            text = base64.b64encode(content).decode("ascii")
+            self._inside.append(f'<script type="text/plain" id="file:{html.escape(path)}">{text}</script>\n')
+        else:
+            self._write(path, content)
+        return len(content)
+
+    def add_data(self, slug: str, value: Any) -> None:
+        """Adds the details of a layer, which the page reads when they are first needed."""
+        text = to_json(value)
+        if self.single_file:
+            self._inside.append(f'<script type="application/json" id="data:{html.escape(slug)}">{text}</script>\n')
+        else:
+            self._write(f"{slug}.js", f"ND({json.dumps(slug)},{text});\n".encode())
+
+    def finish(self, index: dict[str, Any], *, title: str) -> pathlib.Path:
+        """Writes the page itself, puts it in place and removes earlier content; returns the path of index.html."""
+        from nd_jax import __version__
+
+        script, style = asset("atlas.js"), asset("atlas.css")
+        source = "'self' file:" if not self.single_file else ""
+        policy = (
+            f"default-src 'none'; script-src {_hash(script)} {source}; style-src {_hash(style)}; "
+            f"img-src data: {source}; media-src data: {source}; base-uri 'none'; form-action 'none'"
+        )
+        filled = string.Template(asset("atlas.html")).substitute(
+            policy=policy,
+            version=__version__,
+            title=html.escape(title),
+            style=style,
+            script=script,
+            index=to_json({**index, "base": self.base, "single": self.single_file}),
+            files="".join(self._inside),
+            **_light_filter(),
+        )
+        target = self.folder / "index.html"
+        temporary = self.folder / f".index-{secrets.token_hex(4)}.html"
+        try:
+            temporary.write_text(filled, encoding="utf-8")
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        self._remove_old()
+        return target
+
+    def discard(self) -> None:
+        """Removes what was written so far; the page that was there before stays."""
+        if self.base:
+            shutil.rmtree(self.folder / self.base, ignore_errors=True)
+
+    def _write(self, path: str, content: bytes) -> None:
+        target = self.folder / self.base / path
+        if target.parent not in self._made:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._made.add(target.parent)
+        target.write_bytes(content)
+
+    def _remove_old(self) -> None:
+        for old in self.folder.iterdir():
+            if old.name != self.base and _CONTENT.fullmatch(old.name) and (old / MARKER).is_file():
+                shutil.rmtree(old, ignore_errors=True)
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"
+
+
+def _light_filter() -> dict[str, str]:
+    """The tables that turn the magma of the PNG files into the light map in the browser.
+
+    Red plus green rises along magma from end to end, so it says where in the map a colour is; the tables give the light
+    colour of that place. One file serves both themes.
+    """
+    import numpy as np
+
+    dark, light = colour_table("dark").astype(np.float64), colour_table("light").astype(np.float64)
+    where = (dark[:, 0] + dark[:, 1]) / 2 / 255
+    place = np.interp(np.linspace(0, 1, 256), np.maximum.accumulate(where), np.arange(256))
+    return {
+        name: " ".join(
+            f"{value:.3f}".lstrip("0") or "0" for value in np.interp(place, np.arange(256), light[:, channel]) / 255
+        )
+        for channel, name in enumerate(("red", "green", "blue"))
+    }
+
+
+def ramp(theme: Any) -> str:
+    """A colour map as the stops of a CSS gradient."""
+    table = colour_table(theme)
+    return ", ".join(f"#{r:02x}{g:02x}{b:02x}" for r, g, b in table[:: 255 // 15])
