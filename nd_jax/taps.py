@@ -96,6 +96,14 @@ def layer_shape(network: Network, layer: str) -> tuple[int, ...]:
     return shape
 
 
+def weighted_layers(network: Network) -> dict[str, tuple[int, ...]]:
+    """The readable layers that have a kernel of their own (convolutions, dense layers), in order: {name: shape}."""
+    flat = jax.tree_util.tree_leaves_with_path(network.variables.get("params", {}))
+    paths = ["/".join(str(getattr(key, "key", key)) for key in keys) for keys, _ in flat]
+    owners = {path.removesuffix("/kernel") for path in paths if path.endswith("/kernel")}
+    return {name: shape for name, shape in layers(network).items() if _path(name) in owners}
+
+
 def output_shapes(network: Network) -> dict[str, tuple[int, ...]]:
     """The network's own outputs, {"output" or "output[part]": shape of one example}."""
     return _output_shapes(_layer_map(network).output)
@@ -380,4 +388,5 @@ __all__ = [
     "read",
     "units",
     "unreadable",
+    "weighted_layers",
 ]

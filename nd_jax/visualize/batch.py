@@ -27,7 +27,7 @@ import optax
 
 from nd_jax import taps
 from nd_jax.runtime import progress_bar
-from nd_jax.visualize import objectives, parameterizations, transforms
+from nd_jax.visualize import objectives, optimizers, parameterizations, transforms
 from nd_jax.visualize.result import Visualization
 
 if TYPE_CHECKING:
@@ -62,12 +62,6 @@ class Lane(NamedTuple):
     optimizer: Any
     failed: jax.Array
     moved: jax.Array
-
-
-@functools.lru_cache(maxsize=1)
-def default_optimizer() -> optax.GradientTransformation:
-    """Adam with a learning rate of 0.05 (Lucid's), made once so that its programs are compiled once."""
-    return optax.adam(0.05)
 
 
 def visualize_batch(
@@ -118,7 +112,7 @@ def visualize_batch(
         chosen,
         _valid_transforms(transforms, domain),
         _flat(penalties),
-        optimizer if optimizer is not None else default_optimizer(),
+        optimizer if optimizer is not None else optimizers.adam(),
     )
     for penalty in plan.penalties:
         penalty.check(domain)
@@ -133,7 +127,7 @@ def visualize_batch(
     began = time.perf_counter()
     with progress_bar(len(lanes) * steps, "unit-step", progress) as tick:
         run.all_chunks(tick)
-    return run.result(key=key, seconds=time.perf_counter() - began, replicates=copies, default=optimizer is None)
+    return run.result(key=key, seconds=time.perf_counter() - began, replicates=copies)
 
 
 def lane_keys(key: jax.Array, labels: Sequence[str], replicates: Sequence[int] | np.ndarray) -> jax.Array:
@@ -229,7 +223,7 @@ class _Run:
         }
         self.pieces.append(_cut(piece, len(index)))
 
-    def result(self, *, key: jax.Array, seconds: float, replicates: np.ndarray, default: bool) -> Visualization:
+    def result(self, *, key: jax.Array, seconds: float, replicates: np.ndarray) -> Visualization:
         index = np.concatenate([piece["lanes"] for piece in self.pieces])
         lanes = self.lanes.select(index)
         gathered = {
@@ -256,7 +250,7 @@ class _Run:
             snapshot_steps=moments,
             steps_done=gathered["done"],
             status=_status(gathered, self.steps),
-            manifest=_manifest(self, key, seconds, default),
+            manifest=_manifest(self, key, seconds),
         )
 
 
@@ -441,7 +435,7 @@ def _status(gathered: dict[str, Any], steps: int) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _manifest(run: _Run, key: jax.Array, seconds: float, default: bool) -> dict[str, Any]:
+def _manifest(run: _Run, key: jax.Array, seconds: float) -> dict[str, Any]:
     from nd_jax.visualize.manifest import describe
 
     return describe(
@@ -450,7 +444,7 @@ def _manifest(run: _Run, key: jax.Array, seconds: float, default: bool) -> dict[
         parameterization=run.plan.parameterization,
         transforms=run.plan.transforms,
         penalties=run.plan.penalties,
-        optimizer="adam(0.05)" if default else "custom",
+        optimizer=optimizers.name_of(run.plan.optimizer),
         steps=run.steps,
         snapshots=run.moments,
         chunk_size=run.size,

@@ -73,10 +73,11 @@ def restore_settings(manifest: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       ValueError: a setting of your own that nd_jax cannot rebuild; pass it again by hand.
     """
+    from nd_jax.visualize import optimizers
+
     stored = manifest["settings"]
-    if stored["optimizer"] == CUSTOM:
-        raise ValueError("this run used an optimizer of your own, which a manifest cannot hold: pass optimizer=...")
     return {
+        "optimizer": optimizers.from_name(stored["optimizer"]),
         "parameterization": _rebuild("parameterization", stored["parameterization"]),
         "transforms": tuple(_rebuild("transform", item) for item in stored["transforms"]),
         "penalties": tuple(_rebuild("penalty", item) for item in stored["penalties"]),

@@ -143,7 +143,7 @@ class Visualization:
             raise ValueError(f"this result was made with a network of digest {expected}, not {manifest.digest(used)}")
         stored = dict(self.manifest)
         if "optimizer" in changes:
-            stored["settings"] = {**stored["settings"], "optimizer": "given again"}
+            stored["settings"] = {**stored["settings"], "optimizer": "adam(0.05)"}
         settings: dict[str, Any] = {"key": manifest.restore_key(stored), **manifest.restore_settings(stored), **changes}
         return visualize_batch(used, objective, **settings)
 
@@ -256,6 +256,11 @@ def _load_network(folder: pathlib.Path) -> Network | None:
         return load(folder)
     except NetworkFileError:
         return None
+
+
+def slug(layer: str) -> str:
+    """A layer's name as a file name: "block1/conv#2" becomes "block1-conv_2"; different layers stay different."""
+    return layer.replace("-", "--").replace("/", "-").replace("#", "_").replace("[", "(").replace("]", ")")
 
 
 def concatenate(results: Sequence[Visualization]) -> Visualization:

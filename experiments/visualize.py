@@ -1,0 +1,236 @@
+"""Opens up a trained network: optimises its units, finds natural sounds for them, and writes the atlas.
+
+    python experiments/visualize.py                                          # the demo: instrument notes, about 3 minutes
+    python experiments/visualize.py --network checkpoints/spoken_digits --data-dir recordings --data-set spoken_digits
+    python experiments/visualize.py --network my_network --layers block1/conv block2/conv --units 16 --steps 512
+
+Every finished layer is kept in OUT/results, so that a run that was killed goes on with --resume. Ctrl-C writes the atlas
+of what there is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+import nd_jax as nd
+from nd_jax.runtime import enable_compilation_cache, nearest, require
+from nd_jax.visualize.optimizers import name_of
+from nd_jax.visualize.result import slug
+
+DataSet = Literal["audio_folder", "spoken_digits", "instrument_notes", "nsynth", "esc10", "esc50", "mnist"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What to look into, for how long, and where to put the atlas."""
+
+    network: str = "checkpoints/instrument_notes"
+    """A folder that Network.save wrote, or the name of a shipped network."""
+    layers: tuple[str, ...] = ()
+    """Layer names; by default every layer that has weights of its own."""
+    units: int | None = None
+    """At most so many units of each layer (the first ones); by default all."""
+    steps: int = 256
+    """Optimizer steps for each unit."""
+    out: pathlib.Path = pathlib.Path("out/atlas")
+    """The folder to write."""
+    data_dir: pathlib.Path | None = None
+    """Recordings to search for natural sounds; by default the procedural sound bank."""
+    data_set: DataSet = "audio_folder"
+    """How to read data_dir."""
+    split: str = "all"
+    """Which part of the data set."""
+    clips: int = 1024
+    """At most so many natural sounds."""
+    snapshots: int = 6
+    """How many pictures of the way to keep."""
+    learning_rate: float = 0.05
+    """Of Adam."""
+    chunk_size: int | None = None
+    """Units per compiled program; by default from the size of the layers."""
+    seed: int = 0
+    """Of everything random."""
+    single_file: bool = False
+    """One index.html with everything inside instead of a folder."""
+    resume: bool = False
+    """Keep the layers that an earlier run with the same settings finished."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    tyro = require("tyro", "report")
+    settings = tyro.cli(Settings, args=arguments, description=__doc__)
+    enable_compilation_cache()
+    try:
+        index = run(settings, command=_command(arguments))
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"open {index}")
+    return 0
+
+
+def run(settings: Settings, *, command: str | None = None) -> pathlib.Path:
+    """Does what the settings say; returns the path of index.html."""
+    began = time.perf_counter()
+
+    # What is looked into.
+    network = nd.load(settings.network)
+    planned = _plan(network, settings)
+    total = sum(len(units) for units in planned.values())
+    print(f"{settings.network}: {total} units of {len(planned)} layers, {settings.steps} steps each")
+
+    # Natural sounds.
+    natural, names = _natural(network, settings)
+
+    # The sweep: one compiled program a layer; finished layers are on disk before the next begins.
+    results = []
+    for layer, units in planned.items():
+        result = _layer(network, layer, units, settings)
+        if result is not None:
+            results.append(result)
+        if result is None or len(result) < len(units) or any("interrupted" in status for status in result.status):
+            print("interrupted: writing the atlas of what there is; --resume goes on", file=sys.stderr)
+            break
+    if not results:
+        raise ValueError("interrupted before any unit was begun; there is nothing to show")
+    swept = time.perf_counter()
+
+    # What each unit answers to among the natural sounds.
+    exemplars = None
+    if natural is not None:
+        layers = list(dict.fromkeys(layer for result in results for layer in result.layers))
+        exemplars = nd.dissect.exemplars(network, **natural, layers=layers, names=names)
+    found = time.perf_counter()
+
+    # The page.
+    index = nd.report.atlas(
+        results,
+        settings.out,
+        exemplars=exemplars,
+        title=network.card.get("name"),
+        single_file=settings.single_file,
+        command=command,
+        source=settings.network,
+        planned={layer: len(units) for layer, units in planned.items()},
+    )
+    done = time.perf_counter()
+    print(
+        f"{sum(map(len, results))} units in {done - began:.0f} s "
+        f"(sweep {swept - began:.0f} s, natural sounds {found - swept:.0f} s, page {done - found:.0f} s)"
+    )
+    return index
+
+
+def _plan(network: nd.Network, settings: Settings) -> dict[str, range]:
+    known = nd.taps.layers(network)
+    chosen = settings.layers or tuple(nd.taps.weighted_layers(network))
+    for layer in chosen:
+        if layer not in known:
+            nd.taps.layer_shape(network, layer)
+            raise ValueError(f"{layer!r} is the network's output; {nearest(layer, known)}")
+    if settings.units is not None and settings.units < 1:
+        raise ValueError(f"units must be 1 or more, got {settings.units}")
+    limit = settings.units or max(shape[-1] for shape in known.values())
+    return {layer: range(min(known[layer][-1], limit)) for layer in chosen}
+
+
+def _layer(network: nd.Network, layer: str, units: range, settings: Settings) -> nd.Visualization | None:
+    folder = settings.out / "results" / slug(layer)
+    if settings.resume:
+        kept = _kept(folder, network, layer, units, settings)
+        if kept is not None:
+            print(f"{layer}: {len(units)} units, kept from an earlier run")
+            return kept
+    began = time.perf_counter()
+    try:
+        result = nd.visualize_batch(
+            network,
+            nd.objectives.channel(layer, units),
+            key=jax.random.key(settings.seed),
+            optimizer=nd.visualize.adam(settings.learning_rate),
+            steps=settings.steps,
+            snapshots=settings.snapshots,
+            chunk_size=settings.chunk_size,
+        )
+    except KeyboardInterrupt:
+        return None
+    result.save(folder)
+    seconds = time.perf_counter() - began
+    bad = sum(status != "ok" for status in result.status)
+    print(f"{layer}: {len(result)} units in {seconds:.1f} s" + (f", {bad} of them not ok" if bad else ""), flush=True)
+    return result
+
+
+def _kept(
+    folder: pathlib.Path, network: nd.Network, layer: str, units: range, settings: Settings
+) -> nd.Visualization | None:
+    from nd_jax.visualize.manifest import digest
+
+    if not folder.is_dir():
+        return None
+    found = nd.Visualization.load(folder, network=network)
+    asked = (digest(network), tuple(f"{layer}:{unit}" for unit in units), settings.steps, settings.seed)
+    made = found.manifest
+    there = (made["network"]["digest"], found.labels, made["settings"]["steps"], made["key"]["data"][-1])
+    same = there == asked and made["settings"]["optimizer"] == name_of(nd.visualize.adam(settings.learning_rate))
+    return found if same and all("interrupted" not in status for status in found.status) else None
+
+
+def _natural(network: nd.Network, settings: Settings) -> tuple[dict[str, Any] | None, list[str] | None]:
+    """Natural inputs as arguments of `dissect.exemplars`, and a name for each."""
+    domain = network.input
+    if settings.data_dir is None:
+        if not domain.is_sound:
+            print("no natural inputs: pass --data-dir to see what the units answer to")
+            return None, None
+        return _procedural(network, domain, settings)
+    found = nd.data.load(
+        settings.data_set,
+        settings.split,
+        manual_dir=settings.data_dir,
+        sample_rate=getattr(domain, "sample_rate", None),
+    )
+    chosen = np.random.default_rng(settings.seed).permutation(len(found))[: settings.clips]
+    found = found.select(np.sort(chosen))
+    print(f"{len(found)} natural inputs from {settings.data_dir}")
+    if not domain.is_sound:
+        return {"inputs": found.fixed(domain.low, domain.high)}, None
+    for skipped in found.skipped:
+        print(f"skipped {skipped}", file=sys.stderr)
+    return {"waves": found.fixed(domain.samples), "sample_rate": domain.sample_rate}, list(found.files) or None
+
+
+def _procedural(network: nd.Network, domain: Any, settings: Settings) -> tuple[dict[str, Any], list[str]]:
+    if network.card.get("task") == "speech":
+        print(
+            "the natural sounds are procedural tones and noises, which are not speech: pass recordings with --data-dir"
+        )
+    classes = nd.data.synthetic.CLASSES
+    bank = nd.data.synthetic.bank(
+        jax.random.key(settings.seed),
+        per_class=max(settings.clips // len(classes), 1),
+        sample_rate=domain.sample_rate,
+        seconds=max(domain.samples / domain.sample_rate, 0.5),
+    )
+    waves = nd.audio.fit(bank.waves, domain.samples, policy="pad")
+    print(f"{len(waves)} procedural sounds of {len(classes)} classes")
+    return {"waves": waves, "sample_rate": domain.sample_rate}, list(bank.clips().files)
+
+
+def _command(arguments: Sequence[str] | None) -> str:
+    given: Mapping[int, str] | Sequence[str] = sys.argv[1:] if arguments is None else arguments
+    return " ".join(["python experiments/visualize.py", *map(shlex.quote, given)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
