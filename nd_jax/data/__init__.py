@@ -5,8 +5,9 @@ synthetic.bank(key, ...)          made sounds whose time span, band and pitch ar
 batches(arrays, ...), prefetch    shuffled, sharded, resumable batches
 """
 
+from nd_jax.data import synthetic
 from nd_jax.data.arrays import Clips, Images
 from nd_jax.data.builders import BUILDERS
 from nd_jax.data.loading import load
 
-__all__ = ["BUILDERS", "Clips", "Images", "load"]
+__all__ = ["BUILDERS", "Clips", "Images", "load", "synthetic"]
