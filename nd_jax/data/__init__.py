@@ -9,5 +9,17 @@ from nd_jax.data import synthetic
 from nd_jax.data.arrays import Clips, Images
 from nd_jax.data.builders import BUILDERS
 from nd_jax.data.loading import load
+from nd_jax.data.pipeline import Batches, Position, Prefetch, batches, prefetch
 
-__all__ = ["BUILDERS", "Clips", "Images", "load", "synthetic"]
+__all__ = [
+    "BUILDERS",
+    "Batches",
+    "Clips",
+    "Images",
+    "Position",
+    "Prefetch",
+    "batches",
+    "load",
+    "prefetch",
+    "synthetic",
+]

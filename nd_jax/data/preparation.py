@@ -9,8 +9,8 @@ in TFDS's own layout (array_record), which `tfds.builder_from_directory` reads t
 time of change of every file in the manual folder: another file, another length or a later time, and the data are
 prepared again. (Content that changes under the same size and time goes unnoticed; delete the prepared folder then.)
 
-Everything is written into a hidden folder of the same parent and renamed at the end, under a lock, so a preparation that
-was killed leaves nothing that could be taken for complete, and two processes do not prepare the same data at once.
+Everything is written into a hidden folder of the same parent and renamed at the end, under a lock, so a preparation
+that was killed leaves nothing that could be taken for complete, and two processes do not prepare the same data at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""NSynth (Engel et al., "Neural Audio Synthesis of Musical Notes with WaveNet Autoencoders", ICML 2017): 4 s notes, 16 kHz."""
+"""NSynth: four-second notes at 16 kHz.
+
+Engel et al., "Neural Audio Synthesis of Musical Notes with WaveNet Autoencoders", ICML 2017.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ _ARCHIVES = {"train": "nsynth-train", "valid": "nsynth-valid", "test": "nsynth-t
 
 
 class NSynth(AudioBuilder):
-    """Features instrument, family, source, pitch and velocity (MIDI), and one flag per quality ("quality_bright", ...)."""
+    """Features instrument, family, source, pitch, velocity (MIDI), and a flag per quality ("quality_bright", ...)."""
 
     name = "nsynth"
     title = "NSynth"

@@ -20,7 +20,7 @@ class SpokenDigits(AudioBuilder):
     licence = "CC BY-SA 4.0"
     instructions = (
         "clone or download https://github.com/Jakobovski/free-spoken-digit-dataset and give the folder that holds "
-        "'recordings' (files {digit}_{speaker}_{take}.wav); a folder 'audio' of FLAC files with the same names works too"
+        "'recordings' (files {digit}_{speaker}_{take}.wav); a folder 'audio' of FLAC files named alike works too"
     )
     features = {"digit": tuple("0123456789"), "speaker": CLASSES, "take": int}
 

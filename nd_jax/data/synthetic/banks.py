@@ -89,25 +89,36 @@ def bank(
     names = tuple(CLASSES) if classes is None else tuple(classes)
     _check(names, per_class, sample_rate, seconds)
     samples = round(seconds * sample_rate)
-    drawn, labels, voices = [], [], []
-    for name in names:
+    codes = np.stack([CLASSES[name].codes for name in names])
+    numbers = np.array([zlib.crc32(name.encode()) for name in names], np.uint32)
+    bits = np.asarray(_bits(key, numbers, codes, per_class))
+    drawn: dict[str, dict[str, np.ndarray]] = {}
+    labels: list[Events] = []
+    programs: dict[int, list[tuple[int, Voice]]] = {}
+    for name, lanes in zip(names, bits, strict=True):
         sound = CLASSES[name]
-        bits = _bits(key, np.uint32(zlib.crc32(name.encode())), sound.codes, per_class)
-        parameters, found, made = _plan(sound, sample_rate, seconds)(bits)
-        drawn.append(jax.device_get(parameters))
-        labels.append(jax.device_get(found))
-        voices.append(made)
-    waves = np.zeros((len(names) * per_class, samples), np.float32)
-    for rows, voice in _by_program(voices, per_class):
-        _render_into(waves, rows, voice, sample_rate)
+        parameters = [sound.place(lane, sample_rate, seconds) for lane in lanes]
+        for each in parameters:
+            voices = sound.voices(each, sample_rate)
+            for voice in voices:
+                programs.setdefault(voice.amplitude.shape[0], []).append((len(labels), voice))
+            labels.append(events(voices))
+        drawn[name] = _stack(parameters)
+    waves = np.zeros((len(labels), round(seconds * sample_rate)), np.float32)
+    for members in programs.values():
+        _render_into(waves, members, sample_rate)
     return Bank(
         waves=waves,
         sample_rate=sample_rate,
         class_index=np.repeat(np.arange(len(names), dtype=np.int32), per_class),
         class_names=names,
-        events=jax.tree.map(lambda *parts: np.concatenate(parts), *labels),
-        parameters=dict(zip(names, drawn, strict=True)),
+        events=_stack(labels),
+        parameters=drawn,
     )
+
+
+def _stack(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
 def _check(names: Sequence[str], per_class: int, sample_rate: int, seconds: float) -> None:
@@ -125,45 +136,25 @@ def _check(names: Sequence[str], per_class: int, sample_rate: int, seconds: floa
 
 
 @functools.partial(jax.jit, static_argnums=3)
-def _bits(key: jax.Array, class_number: np.uint32, codes: np.ndarray, count: int) -> jax.Array:
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, class_number), jnp.arange(count))
-    return jax.vmap(random_bits, (0, None))(keys, codes)
+def _bits(key: jax.Array, numbers: np.ndarray, codes: np.ndarray, count: int) -> jax.Array:
+    """(classes, count, MAX_PARAMETERS) uint32, from numbers (classes,) and codes (classes, MAX_PARAMETERS)."""
+
+    def of_class(number: jax.Array, code: jax.Array) -> jax.Array:
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, number), jnp.arange(count))
+        return jax.vmap(random_bits, (0, None))(keys, code)
+
+    return jax.vmap(of_class)(numbers, codes)
 
 
-@functools.cache
-def _plan(sound: SoundClass, sample_rate: int, seconds: float) -> Any:
-    def one(bits: jax.Array) -> Any:
-        parameters = sound.place(bits, sample_rate, seconds)
-        voices = sound.voices(parameters, sample_rate)
-        return parameters, events(voices), voices
-
-    return jax.jit(jax.vmap(one))
-
-
-def _by_program(voices: Sequence[tuple[Voice, ...]], per_class: int) -> list[tuple[np.ndarray, Voice]]:
-    """Groups all voices by their number of partials, with the rows of the bank that they belong to."""
-    groups: dict[int, list[tuple[np.ndarray, Voice]]] = {}
-    for index, sources in enumerate(voices):
-        rows = np.arange(index * per_class, (index + 1) * per_class)
-        for voice in jax.device_get(sources):
-            groups.setdefault(voice.amplitude.shape[1], []).append((rows, voice))
-    return [
-        (
-            np.concatenate([rows for rows, _ in members]),
-            jax.tree.map(lambda *parts: np.concatenate(parts), *[voice for _, voice in members]),
-        )
-        for members in groups.values()
-    ]
-
-
-def _render_into(waves: np.ndarray, rows: np.ndarray, voice: Voice, sample_rate: int) -> None:
+def _render_into(waves: np.ndarray, members: Sequence[tuple[int, Voice]], sample_rate: int) -> None:
+    """Adds voices with one number of partials to the rows of `waves` that they belong to."""
     # Chunks of one fixed size: one program whatever the size of the bank, and the same bits in any company.
-    for first in range(0, len(rows), _CHUNK):
-        chunk = jax.tree.map(lambda leaf: leaf[first : first + _CHUNK], voice)  # noqa: B023
-        filled = jax.tree.map(lambda leaf: np.concatenate([leaf, leaf[:1].repeat(_CHUNK - len(leaf), 0)]), chunk)
-        made = np.asarray(_render(filled, waves.shape[1], sample_rate))
-        # A clip with several sources has one row for each; within a chunk they add up too.
-        np.add.at(waves, rows[first : first + _CHUNK], made[: len(rows[first : first + _CHUNK])])
+    for first in range(0, len(members), _CHUNK):
+        chunk = members[first : first + _CHUNK]
+        filled = [*chunk, *[chunk[0]] * (_CHUNK - len(chunk))]
+        made = np.asarray(_render(_stack([voice for _, voice in filled]), waves.shape[1], sample_rate))
+        for (row, _), wave in zip(chunk, made, strict=False):
+            waves[row] += wave
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
+import numpy as np
 
-from nd_jax.data.synthetic.voice import FEW, HIGHEST, MANY, Voice
+from nd_jax.data.synthetic.voice import FEW, HIGHEST, MANY, Voice, namespace
 
 EDGE_SECONDS = 0.01
 _SCALARS = {
@@ -25,9 +24,9 @@ _SCALARS = {
 }
 
 
-def decibels(level: Any) -> jax.Array:
+def decibels(level: Any) -> Any:
     """A level in dB as a linear factor."""
-    return 10 ** (jnp.asarray(level, jnp.float32) / 20)
+    return 10 ** (_float(level) / 20)
 
 
 def tonal(
@@ -57,7 +56,7 @@ def tonal(
     end = start if end is None else end
     size = FEW if len(amplitude) <= FEW else MANY
     partials = [_padded(value, len(amplitude), size) for value in (multiple, shift, amplitude, phase, decay)]
-    scalars = {name: jnp.asarray(more.pop(name, value), jnp.float32) for name, value in _SCALARS.items()}
+    scalars = {name: _float(more.pop(name, value)) for name, value in _SCALARS.items()}
     low, high = _tonal_band(sample_rate, start, end, width, partials, scalars)
     return _voice(
         scalars,
@@ -93,10 +92,11 @@ def noise(
     **more: Any,
 ) -> Voice:
     """A voice of Gaussian noise between `low` and `high` Hz, `slope` dB per octave; `decay` in 1/s."""
-    scalars = {name: jnp.asarray(more.pop(name, value), jnp.float32) for name, value in _SCALARS.items()}
+    scalars = {name: _float(more.pop(name, value)) for name, value in _SCALARS.items()}
     scalars |= {"noise_low": low, "noise_high": high, "noise_slope": slope, "noise_decay": decay}
     spread = 4 / width + scalars["am_rate"] * (scalars["am_depth"] > 0) + 2 * decay
     partials = [_padded((), 0, 0)] * 5
+    xp = namespace(low, high, width, spread)
     return _voice(
         scalars,
         partials,
@@ -108,57 +108,62 @@ def noise(
         level_db=level_db,
         start=1.0,
         end=1.0,
-        low=jnp.maximum(low - spread, 0),
-        high=jnp.minimum(high + spread, sample_rate / 2),
-        pitch=jnp.nan,
+        low=xp.maximum(low - spread, 0),
+        high=xp.minimum(high + spread, sample_rate / 2),
+        pitch=np.nan,
         seed=seed,
         **more,
     )
 
 
 def _tonal_band(
-    sample_rate: int, start: Any, end: Any, width: Any, partials: list[jax.Array], scalars: dict[str, jax.Array]
-) -> tuple[jax.Array, jax.Array]:
+    sample_rate: int, start: Any, end: Any, width: Any, partials: list[Any], scalars: dict[str, Any]
+) -> tuple[Any, Any]:
     multiple, shift, amplitude, _, decay = partials
-    swing = jnp.abs(scalars["deviation"])
-    lowest = multiple * (jnp.minimum(start, end) - swing) + shift
-    highest = multiple * (jnp.maximum(start, end) + swing) + shift
+    xp = namespace(start, end, width, *partials, *scalars.values())
+    swing = xp.abs(scalars["deviation"])
+    lowest = multiple * (xp.minimum(start, end) - swing) + shift
+    highest = multiple * (xp.maximum(start, end) + swing) + shift
     heard = (amplitude != 0) & (lowest < HIGHEST * sample_rate)
     spread = (
         10
         + 4 / width
         + scalars["am_rate"] * (scalars["am_depth"] > 0)
         + scalars["wobble"] * (swing > 0)
-        + 2 * jnp.max(decay * heard)
+        + 2 * xp.max(decay * heard)
     )
-    low = jnp.min(jnp.where(heard, lowest, sample_rate)) - spread
-    high = jnp.minimum(jnp.max(jnp.where(heard, highest, 0.0)), HIGHEST * sample_rate) + spread
-    return jnp.maximum(low, 0), jnp.minimum(high, sample_rate / 2)
+    low = xp.min(xp.where(heard, lowest, sample_rate)) - spread
+    high = xp.minimum(xp.max(xp.where(heard, highest, 0.0)), HIGHEST * sample_rate) + spread
+    return xp.maximum(low, 0), xp.minimum(high, sample_rate / 2)
 
 
-def _padded(values: Any, count: int, size: int) -> jax.Array:
-    values = jnp.asarray(values, jnp.float32)
-    return jnp.pad(jnp.broadcast_to(values, (count,)), (0, size - count))
+def _float(value: Any) -> Any:
+    return namespace(value).asarray(value, np.float32)
 
 
-def _voice(scalars: dict[str, Any], partials: list[jax.Array], *, level_db: Any, **given: Any) -> Voice:
+def _padded(values: Any, count: int, size: int) -> Any:
+    values = _float(values)
+    xp = namespace(values)
+    if values.shape == (size,):
+        return values
+    return xp.pad(xp.broadcast_to(values, (count,)), (0, size - count))
+
+
+def _voice(scalars: dict[str, Any], partials: list[Any], *, level_db: Any, **given: Any) -> Voice:
     multiple, shift, amplitude, phase, decay = partials
-    count = jnp.asarray(given.pop("count"), jnp.int32)
-    period = given.pop("period")
+    count, period, seed = given.pop("count"), given.pop("period"), given.pop("seed", 0)
     # Without repetition any period does that is longer than every clip.
-    period = jnp.where(count > 1, 1e6 if period is None else period, 1e6)
-    seed = jnp.asarray(given.pop("seed", 0), jnp.uint32)
-    floats = {name: jnp.asarray(value, jnp.float32) for name, value in {**scalars, **given}.items()}
+    period = 1e6 if period is None else namespace(count, period).where(count > 1, period, 1e6)
+    floats = {name: _float(value) for name, value in {**scalars, **given, "period": period}.items()}
     return Voice(
         **floats,
-        period=period.astype(jnp.float32),
-        count=count,
-        seed=seed,
-        multiple=multiple.astype(jnp.int32),
+        count=namespace(count).asarray(count, np.int32),
+        seed=namespace(seed).asarray(seed, np.uint32),
+        multiple=multiple.astype(np.int32),
         shift=shift,
         amplitude=amplitude,
         # Kept below half a cycle each way, as fixed-point phases want.
-        phase=phase - jnp.round(phase),
+        phase=phase - namespace(phase).round(phase),
         decay=decay,
         level=decibels(level_db),
     )

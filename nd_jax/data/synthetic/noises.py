@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax.numpy as jnp
+import numpy as np
 
 from nd_jax.data.synthetic.makers import noise, tonal
-from nd_jax.data.synthetic.sounds import HIGHEST_HZ, LEVEL, Parameters, Range, SoundClass, hertz, rate, span
+from nd_jax.data.synthetic.sounds import HIGHEST_HZ, Parameters, Range, SoundClass, hertz, rate, span
 from nd_jax.data.synthetic.tones import COMMON, HARMONICS, placed, stack
-from nd_jax.data.synthetic.voice import MAX_EVENTS, Voice
+from nd_jax.data.synthetic.voice import MAX_EVENTS, Voice, namespace
 
 # Two sources at this level or below never pass full scale together; three are brought down further.
 _QUIETER = Range(-18.0, -6.1, "dBFS")
@@ -23,7 +23,7 @@ def _class(name: str, description: str, build: Any, **parameters: Range) -> Soun
 def _band(p: Parameters, sample_rate: int) -> tuple[Voice, ...]:
     half = 2 ** (p["octaves"] / 2)
     top = HIGHEST_HZ * sample_rate
-    low, high = p["centre"] / half, jnp.minimum(p["centre"] * half, 1.1 * top)
+    low, high = p["centre"] / half, namespace(p["centre"]).minimum(p["centre"] * half, 1.1 * top)
     return (noise(sample_rate, **placed(p), low=low, high=high, seed=p["seed"]),)
 
 
@@ -53,7 +53,8 @@ def _burst(p: Parameters, sample_rate: int) -> tuple[Voice, ...]:
 
 def _train(p: Parameters, width: Any) -> dict[str, Any]:
     """As many events of `width` s as begin, at the given rate, within the duration."""
-    count = jnp.clip(jnp.floor(p["duration"] * p["rate"]), 1, MAX_EVENTS)
+    xp = namespace(p["rate"])
+    count = xp.clip(xp.floor(p["duration"] * p["rate"]), 1, MAX_EVENTS)
     return {"onset": p["onset"], "width": width, "period": 1 / p["rate"], "count": count, "level_db": p["level_db"]}
 
 
@@ -67,12 +68,12 @@ def _clicks(p: Parameters, sample_rate: int) -> tuple[Voice, ...]:
 
 def _click_width(p: Parameters, sample_rate: int) -> Any:
     # A Hann pulse has fallen by 60 dB at ten cycles per width: none of it may lie above the Nyquist frequency.
-    return jnp.maximum(p["width_ms"] / 1000, 20 / sample_rate)
+    return namespace(p["width_ms"]).maximum(p["width_ms"] / 1000, 20 / sample_rate)
 
 
 def _pulse(p: Parameters, sample_rate: int, *, width: Any, **more: Any) -> Voice:
     """A Hann pulse: a cosine of 0 Hz under a window that is all attack and release."""
-    still = {"start": 1.0, "multiple": (0,), "phase": 0.25, "pitch": jnp.nan}
+    still = {"start": 1.0, "multiple": (0,), "phase": 0.25, "pitch": np.nan}
     return tonal(sample_rate, **more, **still, width=width, attack=width, release=width)
 
 

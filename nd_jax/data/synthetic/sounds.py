@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import zlib
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ MAX_PARAMETERS = 10
 HIGHEST_HZ = 0.42
 """No parameter in Hz is drawn above this fraction of the sample rate."""
 
-Parameters = Mapping[str, jax.Array]
+Parameters = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,10 +88,10 @@ class SoundClass:
             found["onset"] = Range(0.0, seconds - found["duration"].low, "s")
         return found
 
-    def sample(self, key: jax.Array, sample_rate: int = 16000, seconds: float = 2.0) -> dict[str, jax.Array]:
+    def sample(self, key: jax.Array, sample_rate: int = 16000, seconds: float = 2.0) -> dict[str, Any]:
         """Draws the parameters of one sound: scalars by name. The onset leaves room for the duration."""
-
-        return self.place(random_bits(key, self.codes), sample_rate, seconds)
+        bits = random_bits(key, self.codes)
+        return self.place(bits if isinstance(bits, jax.core.Tracer) else np.asarray(bits), sample_rate, seconds)
 
     @property
     def codes(self) -> np.ndarray:
@@ -99,7 +100,7 @@ class SoundClass:
         codes = [zlib.crc32(name.encode()) for name in names]
         return np.array(codes + [0] * (MAX_PARAMETERS - len(codes)), np.uint32)
 
-    def place(self, bits: jax.Array, sample_rate: int = 16000, seconds: float = 2.0) -> dict[str, jax.Array]:
+    def place(self, bits: Any, sample_rate: int = 16000, seconds: float = 2.0) -> dict[str, Any]:
         """Random bits, (MAX_PARAMETERS,) uint32 in the order of `codes`, as parameters within their ranges."""
         names = (*self.parameters, "onset", "seed")
         unit = {name: (bits[index] >> 8) * np.float32(2.0**-24) for index, name in enumerate(names)}
@@ -121,7 +122,7 @@ class SoundClass:
     def synthesize(self, parameters: Parameters, sample_rate: int = 16000, seconds: float = 2.0) -> jax.Array:
         """The sound of drawn or chosen parameters: (samples,) float32, peak at most 1; pure and jittable."""
         samples = round(seconds * sample_rate)
-        waves = [render(voice, samples, sample_rate) for voice in self.voices(parameters, sample_rate)]
+        waves = [_render(voice, samples, sample_rate) for voice in self.voices(parameters, sample_rate)]
         return sum(waves[1:], waves[0])
 
     def events(self, parameters: Parameters, sample_rate: int = 16000) -> Events:
@@ -134,7 +135,7 @@ def random_bits(key: jax.Array, codes: np.ndarray) -> jax.Array:
     return jax.vmap(lambda code: jax.random.bits(jax.random.fold_in(key, code)))(jnp.asarray(codes))
 
 
-def random_phases(parameters: Parameters, count: int) -> jax.Array:
+def random_phases(parameters: Parameters, count: int) -> Any:
     """(count,) phases in cycles, -0.5 ... 0.5, that belong to one sound.
 
     An integer hash of the seed (the finalizer "lowbias32", C. Wellons, Prospecting for Hash Functions, 2018): a phase
@@ -144,3 +145,6 @@ def random_phases(parameters: Parameters, count: int) -> jax.Array:
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
         state = (state ^ (state >> shift)) * np.uint32(factor)
     return ((state ^ (state >> 16)) >> 8) * np.float32(2.0**-24) - 0.5
+
+
+_render = jax.jit(render, static_argnums=(1, 2))

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from nd_jax.data.synthetic.makers import tonal
 from nd_jax.data.synthetic.sounds import LEVEL, Parameters, Range, SoundClass, hertz, random_phases, rate, span
-from nd_jax.data.synthetic.voice import MANY, Voice
+from nd_jax.data.synthetic.voice import MANY, Voice, namespace
 
 HARMONICS = np.arange(1, MANY + 1, dtype=np.float32)
 COMMON = {"duration": span(0.4, 0.95), "level_db": LEVEL}
@@ -73,25 +71,26 @@ def _sweep(up: bool, exponential: bool) -> Any:
     def build(p: Parameters, sample_rate: int) -> tuple[Voice, ...]:
         low, high = p["f_low"], p["f_low"] * 2 ** p["octaves"]
         start, end = (low, high) if up else (high, low)
-        return (tonal(sample_rate, **placed(p), start=start, end=end, curve=float(exponential), pitch=jnp.nan),)
+        return (tonal(sample_rate, **placed(p), start=start, end=end, curve=float(exponential), pitch=np.nan),)
 
     return build
 
 
 def _bird(p: Parameters, sample_rate: int) -> tuple[Voice, ...]:
     period = 1 / p["rate"]
-    count = jnp.floor(p["duration"] * p["rate"])
+    xp = namespace(p["rate"])
+    count = xp.floor(p["duration"] * p["rate"])
     sound = tonal(
         sample_rate,
         onset=p["onset"],
         width=0.6 * period,
         level_db=p["level_db"],
         period=period,
-        count=jnp.clip(count, 1, 32),
+        count=xp.clip(count, 1, 32),
         start=p["f_low"] * 2 ** p["octaves"],
         end=p["f_low"],
         curve=1.0,
-        pitch=jnp.nan,
+        pitch=np.nan,
     )
     return (sound,)
 
@@ -100,7 +99,7 @@ def _glide(up: bool) -> Any:
     def build(p: Parameters, sample_rate: int) -> tuple[Voice, ...]:
         low, high = p["f0"], p["f0"] * 2 ** (p["semitones"] / 12)
         start, end = (low, high) if up else (high, low)
-        more = {"start": start, "end": end, "curve": 1.0, "moving": (0.3, 0.7), "pitch": jnp.nan}
+        more = {"start": start, "end": end, "curve": 1.0, "moving": (0.3, 0.7), "pitch": np.nan}
         return (stack(p, sample_rate, HARMONICS**-1.0 * (HARMONICS <= 12), **more),)
 
     return build
@@ -129,10 +128,10 @@ def _swell(p: Parameters, sample_rate: int) -> tuple[Voice, ...]:
 
 
 def _plucked(p: Parameters, sample_rate: int) -> tuple[Voice, ...]:
-    # An ideal string plucked at a fraction of its length (Fletcher and Rossing, The Physics of Musical Instruments, 2.8)
-    # with a little stiffness; higher partials die sooner.
-    amplitude = jnp.sin(jnp.pi * HARMONICS * p["pluck_point"]) / HARMONICS
-    stretch = jnp.sqrt(1 + p["stiffness"] * HARMONICS**2) - 1
+    # An ideal string plucked at a fraction of its length, with a little stiffness (Fletcher and Rossing, The Physics of
+    # Musical Instruments, ch. 2); higher partials die sooner.
+    amplitude = namespace(p["pluck_point"]).sin(np.pi * HARMONICS * p["pluck_point"]) / HARMONICS
+    stretch = namespace(p["stiffness"]).sqrt(1 + p["stiffness"] * HARMONICS**2) - 1
     decay = p["decay"] * (1 + 0.15 * HARMONICS)
     more = {"shift": HARMONICS * p["f0"] * stretch, "decay": decay, "attack": 0.003, "release": 0.03}
     return (stack(p, sample_rate, amplitude, **more),)
@@ -168,11 +167,12 @@ def _vowel(formants: tuple[float, ...]) -> Any:
     def build(p: Parameters, sample_rate: int) -> tuple[Voice, ...]:
         frequency = HARMONICS * p["f0"]
         # Two-pole resonances on a glottal source that falls by 12 dB per octave, radiated with +6 dB per octave.
-        envelope = jnp.ones_like(frequency)
+        xp = namespace(frequency)
+        envelope = xp.ones_like(frequency)
         for formant in formants:
             centre, bandwidth = formant * p["tract"], 60 + 0.05 * formant
             distance = (centre**2 - frequency**2) ** 2 + (bandwidth * frequency) ** 2
-            envelope = envelope * centre**2 / jnp.sqrt(distance)
+            envelope = envelope * centre**2 / xp.sqrt(distance)
         swing = {"deviation": 0.01 * p["f0"], "wobble": 5.0, "attack": 0.04, "release": 0.06}
         return (stack(p, sample_rate, envelope / HARMONICS, **swing),)
 

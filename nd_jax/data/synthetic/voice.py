@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -108,21 +109,29 @@ class Events:
         return 69 + 12 * np.log2(np.asarray(self.pitch) / 440)
 
 
+def namespace(*values: Any) -> Any:
+    """numpy, or jax.numpy when one of the values is a JAX array or is being traced.
+
+    What describes a sound is a few hundred operations on single numbers. In numpy they take a millisecond; XLA would
+    compile one program per class for them, which takes longer than making all the sounds.
+    """
+    return jnp if any(isinstance(value, jax.Array) for value in values) else np
+
+
 def events(voices: tuple[Voice, ...]) -> Events:
     """The labels of a sound made of `voices`: fields (MAX_EVENTS,). Only a single voice may repeat its event."""
     if len(voices) == 1:
-        fields = _event_fields(voices[0], np.arange(MAX_EVENTS))
-    else:
-        each = [_event_fields(voice, np.arange(1)) for voice in voices]
-        blank = jnp.full(MAX_EVENTS - len(voices), jnp.nan, jnp.float32)
-        fields = [jnp.concatenate([*column, blank]) for column in zip(*each, strict=True)]
-    return Events(*fields)
+        return Events(*_event_fields(voices[0], np.arange(MAX_EVENTS)))
+    each = [_event_fields(voice, np.arange(1)) for voice in voices]
+    blank = np.full(MAX_EVENTS - len(voices), np.nan, np.float32)
+    return Events(*(namespace(*column).concatenate([*column, blank]) for column in zip(*each, strict=True)))
 
 
-def _event_fields(voice: Voice, index: np.ndarray) -> list[jax.Array]:
+def _event_fields(voice: Voice, index: np.ndarray) -> list[Any]:
     onset = voice.onset + index * voice.period
+    there = index < voice.count
     fields = (onset, onset + voice.width, voice.low, voice.high, voice.pitch)
-    return [jnp.where(index < voice.count, field, jnp.nan).astype(jnp.float32) for field in fields]
+    return [namespace(there, field).where(there, field, np.float32(np.nan)).astype(np.float32) for field in fields]
 
 
 def render(voice: Voice, samples: int, sample_rate: int) -> jax.Array:
