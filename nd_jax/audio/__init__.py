@@ -6,6 +6,7 @@ Everything that computes is a pure JAX function over (..., samples); only `files
 from nd_jax.audio.fbank import KALDI_WINDOWS, kaldi_fbank, kaldi_mel_banks, kaldi_mfcc
 from nd_jax.audio.files import (
     POLICIES,
+    READABLE_SUFFIXES,
     AudioFileError,
     FolderSounds,
     fit,
@@ -16,7 +17,7 @@ from nd_jax.audio.files import (
     resample,
     write,
 )
-from nd_jax.audio.griffin_lim import griffin_lim
+from nd_jax.audio.griffin_lim import griffin_lim, mel_griffin_lim, mel_to_linear
 from nd_jax.audio.loudness import Levelled, fade, limit_peaks, loudness, normalize_loudness
 from nd_jax.audio.mel import (
     LogMel,
@@ -27,7 +28,6 @@ from nd_jax.audio.mel import (
     mel_frequencies,
     mel_spectrogram,
     mel_to_hz,
-    mel_to_linear,
     mfcc,
     power_to_db,
     spectrogram_db,
@@ -37,6 +37,7 @@ from nd_jax.audio.stft import STFT, WINDOWS, istft, stft, window
 __all__ = [
     "KALDI_WINDOWS",
     "POLICIES",
+    "READABLE_SUFFIXES",
     "STFT",
     "WINDOWS",
     "AudioFileError",
@@ -58,6 +59,7 @@ __all__ = [
     "loudness",
     "mel_filter_bank",
     "mel_frequencies",
+    "mel_griffin_lim",
     "mel_spectrogram",
     "mel_to_hz",
     "mel_to_linear",

@@ -221,7 +221,7 @@ def kaldi_mel_banks(
         vtln_high = vtln_high + nyquist if vtln_high < 0.0 else vtln_high
         if not low_freq < vtln_low < high_freq or not 0.0 < vtln_high < high_freq or vtln_low >= vtln_high:
             raise ValueError(
-                f"need low_freq < vtln_low < vtln_high < high_freq, got {low_freq}, {vtln_low}, {vtln_high}, {high_freq}"
+                f"need low_freq < vtln_low < vtln_high < high_freq: {low_freq}, {vtln_low}, {vtln_high}, {high_freq}"
             )
         hertz = mel_to_hz(edges, "kaldi")
         edges = hz_to_mel(_vtln(hertz, low_freq, high_freq, vtln_low, vtln_high, vtln_warp), "kaldi")

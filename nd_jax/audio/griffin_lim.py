@@ -1,4 +1,8 @@
-"""Griffin-Lim: a wave from magnitudes alone, with momentum."""
+"""Griffin-Lim: a wave from magnitudes, or from mel bands, alone.
+
+The loops keep time before frequency, as the FFT makes it: on CPUs the two transposes a round would cost as much as the
+transforms.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from nd_jax.audio.stft import istft, stft
+from nd_jax.audio.stft import STFT, analyse, safe_power, spectrum_power, synthesise
 
 # Below this magnitude a bin has no phase; its direction is taken as 0 so that gradients at silence stay finite.
 _NO_PHASE = 1e-30
-
-
-def _direction(spectrum: jax.Array) -> jax.Array:
-    """Each number divided by its magnitude; 0 where there is none, with finite gradients."""
-    magnitude = jnp.abs(spectrum)
-    return spectrum / jnp.where(magnitude > _NO_PHASE, magnitude, 1.0)
+# Updates of the spectrum that `mel_griffin_lim` starts from; more of them change nothing that can be measured.
+_START_UPDATES = 4
+# A band is raised by at most this factor a round, and one quieter than this (-150 dB) counts as that loud.
+_MAX_RATIO = 100.0
+_TINY_BAND = 1e-15
 
 
 @functools.partial(
@@ -70,33 +74,126 @@ def griffin_lim(
     if key is not None and init_phase is not None:
         raise ValueError("give griffin_lim a key or an init_phase, not both")
     n_fft = 2 * (magnitude.shape[-2] - 1) if n_fft is None else n_fft
-    settings: dict[str, Any] = {
-        "n_fft": n_fft,
-        "hop_length": hop_length,
-        "win_length": win_length,
-        "window": window,
-        "center": center,
-    }
+    settings = STFT(n_fft, hop_length, win_length, window, center, pad_mode)
     if key is not None:
         init_phase = jax.random.uniform(key, magnitude.shape, maxval=2 * jnp.pi)
-    if init_phase is None:
-        spectrum = magnitude.astype(jnp.complex64)
-    else:
-        spectrum = magnitude * jnp.exp(1j * jnp.asarray(init_phase, jnp.float32))
-
+    magnitude = jnp.swapaxes(magnitude, -1, -2)
+    spectrum = magnitude.astype(jnp.complex64)
+    if init_phase is not None:
+        spectrum = magnitude * jnp.exp(1j * jnp.swapaxes(jnp.asarray(init_phase, jnp.float32), -1, -2))
+    _check_length(spectrum, settings, length)
     inertia = jnp.asarray(momentum / (1 + momentum), jnp.float32)
-    rebuilt_shape = jax.eval_shape(
-        lambda z: stft(istft(z, length=length, **settings), pad_mode=pad_mode, **settings), spectrum
-    ).shape
-    if rebuilt_shape != spectrum.shape:
-        raise ValueError(
-            f"length {length} gives {rebuilt_shape[-1]} frames, but the magnitudes have {spectrum.shape[-1]}"
-        )
 
     def improve(carry: tuple[jax.Array, jax.Array], _: None) -> tuple[tuple[jax.Array, jax.Array], None]:
         spectrum, previous = carry
-        rebuilt = stft(istft(spectrum, length=length, **settings), pad_mode=pad_mode, **settings)
+        rebuilt = analyse(synthesise(spectrum, settings, length), settings)
         return (magnitude * _direction(rebuilt - inertia * previous), rebuilt), None
 
     (spectrum, _), _ = jax.lax.scan(improve, (spectrum, jnp.zeros_like(spectrum)), None, length=n_iter)
-    return istft(spectrum, length=length, **settings)
+    return synthesise(spectrum, settings, length)
+
+
+def mel_griffin_lim(
+    bands: Any,
+    filters: np.ndarray,
+    *,
+    gain: float = 1.0,
+    power: float = 2.0,
+    n_iter: int = 32,
+    momentum: Any = 0.99,
+    n_fft: int,
+    hop_length: int,
+    win_length: int | None = None,
+    length: int | None = None,
+    key: jax.Array,
+) -> jax.Array:
+    """Finds a wave whose mel bands are nearly the given ones.
+
+    Griffin-Lim with momentum in which the magnitudes are free within a band: every round takes the rebuilt magnitudes,
+    which are those of a real sound, and multiplies them by what brings each band back to its level (one step of
+    `mel_to_linear`). With magnitudes fixed beforehand, a smooth spectrum that no sound has, the log-mel error is twice
+    as large after as many rounds (see `LogMel.inverse`).
+
+    Args:
+      bands: (..., n_mels, frames), not negative: filters @ |gain * STFT| ** power.
+      filters: (n_mels, n_fft // 2 + 1).
+      gain: of the STFT.
+      power: of the magnitudes that are summed.
+      n_iter: rounds.
+      momentum: as in `griffin_lim`.
+      n_fft: as in `stft`.
+      hop_length: as in `stft`.
+      win_length: as in `stft`; the window is Hann, the frames are centred.
+      length: as in `griffin_lim`.
+      key: draws the first phase.
+
+    Returns:
+      float32 (..., samples), exactly 0 where all bands are 0.
+    """
+    bands = jnp.asarray(bands, jnp.float32)
+    settings = STFT(n_fft, hop_length, win_length)
+    weights, back = filters.T, _spread(filters)
+    magnitude = safe_power(jnp.swapaxes(mel_to_linear(bands, filters, _START_UPDATES), -1, -2), 1 / power) / gain
+    bands = jnp.swapaxes(bands, -1, -2)
+    spectrum = magnitude * jnp.exp(2j * jnp.pi * jax.random.uniform(key, magnitude.shape))
+    _check_length(spectrum, settings, length)
+    inertia = jnp.asarray(momentum / (1 + momentum), jnp.float32)
+
+    def improve(carry: tuple[jax.Array, jax.Array], _: None) -> tuple[tuple[jax.Array, jax.Array], None]:
+        spectrum, previous = carry
+        rebuilt = analyse(synthesise(spectrum, settings, length), settings)
+        now = spectrum_power(gain * rebuilt, power) @ weights
+        ratio = jnp.minimum(bands / jnp.maximum(now, _TINY_BAND), _MAX_RATIO)
+        magnitude = jnp.abs(rebuilt) * safe_power(ratio @ back.T, 1 / power)
+        return (magnitude * _direction(rebuilt - inertia * previous), rebuilt), None
+
+    (spectrum, _), _ = jax.lax.scan(improve, (spectrum, jnp.zeros_like(spectrum)), None, length=n_iter)
+    return synthesise(spectrum, settings, length)
+
+
+def mel_to_linear(bands: Any, filters: np.ndarray, n_iter: int = 16) -> jax.Array:
+    """Non-negative spectra whose mel bands are nearly the given ones.
+
+    Multiplicative updates for the Kullback-Leibler divergence (Lee and Seung 2001; Richardson-Lucy), which weigh
+    every band by ratio and so in dB, from the interpolated density of the bands.
+
+    Args:
+      bands: (..., n_mels, frames), not negative.
+      filters: (n_mels, bins).
+      n_iter: updates.
+
+    Returns:
+      (..., bins, frames), exactly 0 where the bands are 0 and where no filter reaches.
+    """
+    bands = jnp.swapaxes(jnp.asarray(bands, jnp.float32), -1, -2)
+    weights, back = filters.T, _spread(filters)
+    widths = filters.sum(axis=1)[None, :]
+    density = np.divide(back, widths, out=np.zeros_like(back), where=widths > 0)
+
+    def update(spectrum: jax.Array, _: None) -> tuple[jax.Array, None]:
+        now = spectrum @ weights
+        ratio = jnp.where(now > 0, bands / jnp.where(now > 0, now, 1.0), 0.0)
+        return spectrum * (ratio @ back.T), None
+
+    return jnp.swapaxes(jax.lax.scan(update, bands @ density.T, None, length=n_iter)[0], -1, -2)
+
+
+def _spread(filters: np.ndarray) -> np.ndarray:
+    """(bins, n_mels): what every bin takes of each band, summing to 1 (0 where no filter reaches)."""
+    cover = filters.sum(axis=0)[:, None]
+    return np.divide(filters.T, cover, out=np.zeros_like(filters.T), where=cover > 0)
+
+
+def _direction(spectrum: jax.Array) -> jax.Array:
+    """Each number divided by its magnitude; 0 where there is none, with finite gradients."""
+    magnitude = jnp.abs(spectrum)
+    return spectrum / jnp.where(magnitude > _NO_PHASE, magnitude, 1.0)
+
+
+def _check_length(spectrum: jax.Array, settings: STFT, length: int | None) -> None:
+    def again(z: jax.Array) -> jax.Array:
+        return analyse(synthesise(z, settings, length), settings)
+
+    frames = jax.eval_shape(again, spectrum).shape[-2]
+    if frames != spectrum.shape[-2]:
+        raise ValueError(f"length {length} gives {frames} frames, but the magnitudes have {spectrum.shape[-2]}")

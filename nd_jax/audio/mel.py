@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nd_jax.audio.griffin_lim import griffin_lim
-from nd_jax.audio.stft import padded_window, stft
+from nd_jax.audio.griffin_lim import mel_griffin_lim
+from nd_jax.audio.stft import padded_window, spectrum_power, stft
 from nd_jax.runtime import nearest
 
 SCALES = ("slaney", "htk", "kaldi")
@@ -110,15 +110,6 @@ def mel_filter_bank(
     filters = filters.astype(np.float32)
     filters.flags.writeable = False
     return filters
-
-
-def spectrum_power(spectrum: jax.Array, exponent: float = 2.0) -> jax.Array:
-    """|X| ** exponent of a complex spectrum, with finite gradients where X is 0."""
-    squared = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-    if exponent == 2.0:
-        return squared
-    positive = squared > 0
-    return jnp.where(positive, jnp.where(positive, squared, 1.0) ** (exponent / 2), 0.0)
 
 
 @functools.partial(
@@ -377,47 +368,20 @@ def _log_mel(wave: Any, transform: LogMel) -> jax.Array:
     return decibels * jnp.log10(jnp.maximum(bands, 10.0 ** (transform.floor_db / decibels)))
 
 
-def mel_to_linear(bands: Any, filters: np.ndarray, n_iter: int = 16) -> jax.Array:
-    """Non-negative spectra whose mel bands are nearly the given ones.
-
-    Multiplicative updates for the Kullback-Leibler divergence (Lee and Seung 2001; Richardson-Lucy), which weigh
-    every band by ratio and so in dB, from the interpolated density of the bands.
-
-    Args:
-      bands: (..., n_mels, frames), not negative.
-      filters: (n_mels, bins).
-      n_iter: updates.
-
-    Returns:
-      (..., bins, frames), exactly 0 where the bands are 0 and where no filter reaches.
-    """
-    bands = jnp.asarray(bands, jnp.float32)
-    weights = np.asarray(filters, np.float32)
-    widths, cover = weights.sum(axis=1, keepdims=True), weights.sum(axis=0)[:, None]
-    back = np.divide(weights.T, cover, out=np.zeros_like(weights.T), where=cover > 0)
-    density = np.divide(back, widths.T, out=np.zeros_like(back), where=widths.T > 0)
-
-    def update(spectrum: jax.Array, _: None) -> tuple[jax.Array, None]:
-        now = jnp.einsum("mb,...bt->...mt", weights, spectrum)
-        ratio = jnp.where(now > 0, bands / jnp.where(now > 0, now, 1.0), 0.0)
-        return spectrum * jnp.einsum("bm,...mt->...bt", back, ratio), None
-
-    start = jnp.einsum("bm,...mt->...bt", density, bands)
-    return jax.lax.scan(update, start, None, length=n_iter)[0]
-
-
 @functools.partial(jax.jit, static_argnames=("transform", "n_iter"))
 def _invert_log_mel(levels: jax.Array, key: jax.Array, momentum: Any, transform: LogMel, n_iter: int) -> jax.Array:
     per_decibel = transform.power / 20.0
     bands = jnp.maximum(10.0 ** (levels * per_decibel) - 10.0 ** (transform.floor_db * per_decibel), 0.0)
-    magnitude = mel_to_linear(bands, transform.filters) ** (1.0 / transform.power) / transform.gain
-    return griffin_lim(
-        magnitude,
+    return mel_griffin_lim(
+        bands,
+        transform.filters,
+        gain=transform.gain,
+        power=transform.power,
         n_iter=n_iter,
         momentum=momentum,
+        n_fft=transform.n_fft,
         hop_length=transform.hop_length,
         win_length=transform.win_length,
         length=transform.num_samples(levels.shape[-1]),
-        n_fft=transform.n_fft,
         key=key,
     )

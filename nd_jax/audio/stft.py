@@ -178,18 +178,36 @@ def stft(
     Raises:
       ValueError: sizes that do not fit, unknown window, or (center=False) a wave shorter than one frame.
     """
-    win_length = _check_sizes(n_fft, hop_length, win_length)
-    wave = jnp.asarray(wave, jnp.float32)
+    settings = STFT(n_fft, hop_length, win_length, window, center, pad_mode)
+    return jnp.swapaxes(analyse(jnp.asarray(wave, jnp.float32), settings), -1, -2)
+
+
+def analyse(wave: jax.Array, settings: STFT) -> jax.Array:
+    """`stft` with time before frequency, as the FFT makes it: (..., samples) -> (..., frames, bins)."""
+    n_fft, hop_length = settings.n_fft, settings.hop_length
+    win_length = _check_sizes(n_fft, hop_length, settings.win_length)
     if wave.ndim == 0 or wave.shape[-1] == 0:
         raise ValueError(f"a wave has the shape (..., samples) with at least 1 sample, not {wave.shape}")
-    if center:
+    if settings.center:
         side = n_fft // 2
-        if pad_mode == "reflect" and wave.shape[-1] == 1:
-            pad_mode = "edge"
-        wave = jnp.pad(wave, [(0, 0)] * (wave.ndim - 1) + [(side, side)], mode=pad_mode)
+        mode = "edge" if settings.pad_mode == "reflect" and wave.shape[-1] == 1 else settings.pad_mode
+        wave = jnp.pad(wave, [(0, 0)] * (wave.ndim - 1) + [(side, side)], mode=mode)
     frames = frame(wave, n_fft, hop_length)
-    frames = frames * align_last(padded_window(window, win_length, n_fft), frames.ndim)
-    return jnp.swapaxes(jnp.fft.rfft(frames), -1, -2)
+    return jnp.fft.rfft(frames * align_last(padded_window(settings.window, win_length, n_fft), frames.ndim))
+
+
+def spectrum_power(spectrum: jax.Array, exponent: float = 2.0) -> jax.Array:
+    """|X| ** exponent of a complex spectrum, with finite gradients where X is 0."""
+    squared = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
+    return squared if exponent == 2.0 else safe_power(squared, exponent / 2)
+
+
+def safe_power(x: jax.Array, exponent: float) -> jax.Array:
+    """x ** exponent for x >= 0, with a gradient of 0 where x is 0."""
+    if exponent == 1.0:
+        return x
+    positive = x > 0
+    return jnp.where(positive, jnp.where(positive, x, 1.0) ** exponent, 0.0)
 
 
 def window_power(
@@ -238,19 +256,26 @@ def istft(
     spectrum = jnp.asarray(spectrum)
     if spectrum.ndim < 2:
         raise ValueError(f"a spectrum has the shape (..., bins, frames), not {spectrum.shape}")
-    bins, count = spectrum.shape[-2:]
-    n_fft = 2 * (bins - 1) if n_fft is None else n_fft
-    win_length = _check_sizes(n_fft, hop_length, win_length)
+    n_fft = 2 * (spectrum.shape[-2] - 1) if n_fft is None else n_fft
+    settings = STFT(n_fft, hop_length, win_length, window, center)
+    return synthesise(jnp.swapaxes(spectrum.astype(jnp.complex64), -1, -2), settings, length)
+
+
+def synthesise(spectrum: jax.Array, settings: STFT, length: int | None = None) -> jax.Array:
+    """`istft` with time before frequency: complex (..., frames, bins) -> (..., samples)."""
+    n_fft, hop_length = settings.n_fft, settings.hop_length
+    win_length = _check_sizes(n_fft, hop_length, settings.win_length)
+    count, bins = spectrum.shape[-2:]
     if bins != n_fft // 2 + 1 or count < 1:
         raise ValueError(
             f"a spectrum of n_fft {n_fft} has {n_fft // 2 + 1} bins and 1 or more frames, not {bins, count}"
         )
-    frames = jnp.fft.irfft(jnp.swapaxes(spectrum.astype(jnp.complex64), -1, -2), n_fft)
-    frames = frames * align_last(padded_window(window, win_length, n_fft), frames.ndim)
+    frames = jnp.fft.irfft(spectrum, n_fft)
+    frames = frames * align_last(padded_window(settings.window, win_length, n_fft), frames.ndim)
     wave = overlap_add(frames, hop_length)
-    weight = window_power(count, n_fft=n_fft, hop_length=hop_length, win_length=win_length, window=window)
+    weight = window_power(count, n_fft=n_fft, hop_length=hop_length, win_length=win_length, window=settings.window)
     wave = wave * align_last(1.0 / np.where(weight > _TINY, weight, 1.0), wave.ndim)
-    if center:
+    if settings.center:
         side = n_fft // 2
         wave = wave[..., side:] if length is not None else wave[..., side : wave.shape[-1] - side]
     if length is not None:
