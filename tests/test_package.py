@@ -187,11 +187,20 @@ def public_members(module_name: str):
                     yield f"{module_name}.{name}.{method}", getattr(value, method)
 
 
+PROTOCOLS = (
+    nd_jax.visualize.parameterizations.Parameterization,
+    nd_jax.visualize.penalties.Penalty,
+    nd_jax.visualize.transforms.Transform,
+)
+
+
 def is_documented(name: str, value: object) -> bool:
-    """A docstring of its own or inherited, or an attribute that a base class declares and documents."""
+    """A docstring of its own or inherited, a member of a protocol, or an attribute that a base class declares."""
     if inspect.getdoc(value):
         return True
     *owner, member = name.split(".")
+    if any(inspect.getdoc(vars(protocol).get(member)) for protocol in PROTOCOLS):
+        return True
     cls = getattr(importlib.import_module(".".join(owner[:-1])), owner[-1], None) if len(owner) > 2 else None
     return inspect.isclass(cls) and any(member in vars(base).get("__annotations__", {}) for base in cls.__mro__)
 
