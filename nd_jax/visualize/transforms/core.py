@@ -183,8 +183,11 @@ def interpolate(x: jax.Array, matrix: jax.Array, axis: int, outside: jax.Array |
     product is fast on every backend, where a gather with per-example indices has a slow gradient.
     """
     # Highest precision: on accelerators the default rounds values to bfloat16.
-    moved = jnp.matmul(jnp.moveaxis(x, axis, -1), matrix, precision=jax.lax.Precision.HIGHEST)
-    result = jnp.moveaxis(moved, -1, axis)
+    if axis == 0:
+        result = jnp.matmul(matrix.T, x.reshape(x.shape[0], -1), precision=jax.lax.Precision.HIGHEST).reshape(x.shape)
+    else:
+        moved = jnp.matmul(jnp.moveaxis(x, axis, -1), matrix, precision=jax.lax.Precision.HIGHEST)
+        result = jnp.moveaxis(moved, -1, axis)
     if outside is None:
         return result
     return result + outside * along(axis, 1.0 - jnp.sum(matrix, axis=0), x.ndim)
@@ -220,29 +223,3 @@ def shift(x: jax.Array, steps: jax.Array, most: int, axis: int, silence: jax.Arr
         width = [(most, most) if index == axis else (0, 0) for index in range(x.ndim)]
         padded = jnp.pad(x, width, mode=fill)
     return jax.lax.dynamic_slice_in_dim(padded, most - steps, size, axis=axis)
-
-
-def bilateral_filter(x: jax.Array, offsets: list[tuple[int, ...]], sigma: float, tone: float) -> jax.Array:
-    """Weighted mean over x shifted by `offsets`; a neighbour counts less the further away and the more different it is.
-
-    Source: Tomasi and Manduchi 1998, equations 4 to 6, with Gaussian weights; the last axis holds channels, whose
-    difference is Euclidean. Neighbours outside x do not count.
-    """
-    most = np.max(np.abs(np.asarray(offsets)), axis=0)
-    width = [(int(reach), int(reach)) for reach in most] + [(0, 0)]
-    padded = jnp.pad(x, width)
-    valid = np.pad(np.ones((*x.shape[:-1], 1), np.float32), width)
-    total = jnp.zeros_like(x)
-    weights = jnp.ones((*x.shape[:-1], 1), jnp.float32)
-    for offset in offsets:
-        window = tuple(
-            slice(int(reach + step), int(reach + step) + size)
-            for reach, step, size in zip(most, offset, x.shape[:-1], strict=True)
-        )
-        difference = padded[window] - x
-        nearness = math.exp(-0.5 * sum(step * step for step in offset) / sigma**2)
-        likeness = jnp.exp(-0.5 / tone**2 * jnp.sum(jnp.square(difference), axis=-1, keepdims=True))
-        weight = nearness * valid[window] * likeness
-        total = total + weight * difference
-        weights = weights + weight
-    return x + total / weights
