@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nd_jax.runtime import nearest
-
-POLICIES = ("pad", "tile", "error")
+from nd_jax.audio.files import fit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,24 +47,15 @@ class Clips:
     def fixed(self, samples: int, policy: str = "pad") -> np.ndarray:
         """All sounds at one length: (len(self), samples) float32 with full scale 1.
 
-        Longer sounds lose their end. Shorter ones are continued with silence ("pad"), repeated ("tile") or refused
-        ("error").
+        `policy` says what becomes of shorter ones, as in `nd_jax.audio.fit`: "pad" adds silence, "tile" repeats, "crop"
+        refuses. Longer ones lose their end.
 
         Raises:
-          ValueError: unknown policy, `samples` below 1, or a short sound under "error".
+          ValueError: unknown policy, `samples` below 1, or a short sound under "crop".
         """
-        if policy not in POLICIES:
-            raise ValueError(f"unknown length policy {policy!r}; {nearest(policy, POLICIES)}")
-        if samples < 1:
-            raise ValueError(f"samples must be 1 or more, not {samples}")
-        result = np.zeros((len(self), samples), np.float32)
+        result = np.empty((len(self), samples), np.float32)
         for row, wave in zip(result, self.waves, strict=True):
-            if len(wave) < samples and policy == "error":
-                raise ValueError(f"a sound has {len(wave)} samples, fewer than {samples}")
-            head = as_float(wave[:samples])
-            row[:] = (
-                np.resize(head, samples) if policy == "tile" and len(head) else np.pad(head, (0, samples - len(head)))
-            )
+            row[:] = as_float(fit(wave, samples, policy))
         return result
 
     def select(self, which: Any) -> Clips:

@@ -10,6 +10,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
+from nd_jax.audio.files import resample
 from nd_jax.data.arrays import Clips, Images, as_float
 from nd_jax.data.builders import BUILDERS
 from nd_jax.data.preparation import NAME_FEATURE, default_data_dir, prepare, read_record
@@ -22,11 +23,35 @@ _Path = str | os.PathLike[str]
 
 
 @overload
-def load(name: Literal["mnist"], split: str = ..., **options: Any) -> Images: ...
+def load(
+    name: Literal["mnist"],
+    split: str = ...,
+    *,
+    manual_dir: _Path | None = ...,
+    data_dir: _Path | None = ...,
+    sample_rate: int | None = ...,
+    progress: bool = ...,
+) -> Images: ...
 @overload
-def load(name: SoundName, split: str = ..., **options: Any) -> Clips: ...
+def load(
+    name: SoundName,
+    split: str = ...,
+    *,
+    manual_dir: _Path | None = ...,
+    data_dir: _Path | None = ...,
+    sample_rate: int | None = ...,
+    progress: bool = ...,
+) -> Clips: ...
 @overload
-def load(name: str, split: str = ..., **options: Any) -> Any: ...
+def load(
+    name: str,
+    split: str = ...,
+    *,
+    manual_dir: _Path | None = ...,
+    data_dir: _Path | None = ...,
+    sample_rate: int | None = ...,
+    progress: bool = ...,
+) -> Clips | Images: ...
 def load(
     name: str,
     split: str = "train",
@@ -64,7 +89,8 @@ def load(
     folder = prepare(builder, pathlib.Path(manual_dir) if manual_dir else None, home, progress=progress)
     columns, names = _read(folder, split, builder.aliases)
     files = tuple(columns.pop(NAME_FEATURE))
-    features = {key: np.asarray(values) for key, values in columns.items() if key not in builder.content}
+    order = [*(key for key in builder.features if key in columns), *columns]
+    features = {key: np.asarray(columns[key]) for key in order if key not in builder.content}
     if "image" in columns:
         return Images(np.stack(columns["image"]), features, names)
     waves, rate = _one_rate(columns["audio"], np.asarray(columns["sample_rate"]), sample_rate)
@@ -112,13 +138,5 @@ def _one_rate(waves: list[np.ndarray], rates: np.ndarray, wanted: int | None) ->
     if wanted is None and len(values) > 1:
         listed = ", ".join(f"{count} at {value} Hz" for value, count in zip(values, counts, strict=True))
         warnings.warn(f"the sounds have several sample rates ({listed}); all are brought to {target} Hz", stacklevel=3)
-    return [_resampled(wave, int(rate), target) for wave, rate in zip(waves, rates, strict=True)], target
-
-
-def _resampled(wave: np.ndarray, rate: int, target: int) -> np.ndarray:
-    if rate == target:
-        return wave
-    from scipy.signal import resample_poly
-
-    divisor = np.gcd(rate, target)
-    return resample_poly(as_float(wave), target // divisor, rate // divisor).astype(np.float32)
+    pairs = zip(waves, rates.tolist(), strict=True)
+    return [wave if rate == target else resample(as_float(wave), rate, target) for wave, rate in pairs], target

@@ -143,7 +143,8 @@ def batches(
       batch_size: examples in one step over all processes and devices together.
       seed: of the order; epoch e is a permutation made from (seed, e).
       position: where to begin: a `Position`, its dict, or a number of batches already taken.
-      process_index, process_count: which part of every batch is this process's.
+      process_index: which of ...
+      process_count: ... so many equal parts of every batch is this process's.
       device_count: local devices; gives the arrays a leading device axis, as `jax.pmap` wants. None for no such axis.
       drop_remainder: whether the last, incomplete batch of an epoch is left out. Otherwise it is shorter; on several
         processes or devices it is filled up instead, and the fillers have the index -1.
@@ -162,7 +163,8 @@ def batches(
     _check_cut(batch_size, process_index, process_count, device_count)
     if drop_remainder and batch_size > examples:
         raise ValueError(
-            f"batch_size {batch_size} is more than the {examples} examples; take at most {examples}, or drop_remainder=False"
+            f"batch_size {batch_size} is more than the {examples} examples; take at most {examples}, "
+            "or drop_remainder=False"
         )
     if epochs is not None and epochs < 1:
         raise ValueError(f"epochs must be 1 or more, or None, not {epochs}")
@@ -199,9 +201,9 @@ def _check_cut(batch_size: int, process_index: int, process_count: int, device_c
 
 
 def _position(position: Any, batch_size: int, seed: int, examples: int, drop_remainder: bool) -> Position:
-    if isinstance(position, int):
+    if isinstance(position, (int, np.integer)):
         per_epoch = examples // batch_size if drop_remainder else -(-examples // batch_size)
-        epoch, batch = divmod(position, per_epoch)
+        epoch, batch = divmod(int(position), per_epoch)
         if position < 0:
             raise ValueError(f"position must be 0 or more batches, not {position}")
         return Position(epoch, batch * batch_size, seed, examples)

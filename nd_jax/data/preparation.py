@@ -156,7 +156,7 @@ def _prepare(builder: Builder, manual: pathlib.Path, mark: str, target: pathlib.
             "version": builder.version,
             "manual_dir": str(manual),
             "fingerprint": mark,
-            "skipped": [f"{file}: {reason}" for file, reason in sorted(skipped.items())],
+            "skipped": _lines(skipped),
         }
         (made / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -165,8 +165,8 @@ def _prepare(builder: Builder, manual: pathlib.Path, mark: str, target: pathlib.
         made.rename(target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    if record["skipped"]:
-        warnings.warn(_skipped_text(builder, manual, record["skipped"]), stacklevel=4)
+    if skipped:
+        warnings.warn(_skipped_text(builder, manual, _lines(skipped)), stacklevel=4)
 
 
 def _skipped_text(builder: Builder, manual: pathlib.Path, skipped: list[str]) -> str:
@@ -196,7 +196,7 @@ def _write(
             try:
                 content = builder.read(example)
             except (ValueError, OSError) as error:
-                skipped[example.name] = str(error)
+                skipped[example.name] = str(error).replace(str(example.source), "it")
                 continue
             written[split] += 1
             yield example.name, {NAME_FEATURE: example.name, **content, **example.labels}
@@ -268,7 +268,7 @@ def _tfds_class() -> Any:
         def initialize_from_bucket(self) -> None:
             """Does nothing: TFDS would make an empty temporary folder at each construction."""
 
-    class PreparedByNdJax(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    class PreparedByNdJax(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
         VERSION = tfds.core.Version("0.0.0")
 
         def __init__(self, builder: Builder, features: Any, generate: Any, splits: Any, **kwargs: Any):

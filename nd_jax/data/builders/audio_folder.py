@@ -65,7 +65,7 @@ def _table(folder: pathlib.Path) -> pathlib.Path | None:
     named = [path for path in tables if path.name == "labels.csv"]
     if len(tables) > 1 and not named:
         raise ValueError(f"{folder} has {len(tables)} CSV files; name the one that lists the sounds labels.csv")
-    return (named or tables or [None])[0]
+    return next(iter(named or tables), None)
 
 
 def _from_table(folder: pathlib.Path, table: pathlib.Path) -> list[tuple[str, Example]]:

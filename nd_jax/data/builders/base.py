@@ -17,12 +17,16 @@ import abc
 import csv
 import dataclasses
 import pathlib
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".caf"})
+from nd_jax.audio.files import READABLE_SUFFIXES, read_native
+
+# What nd_jax.audio cannot read (.mp3 ...) is a sound file too: it is listed as left out.
+AUDIO_SUFFIXES = frozenset({*READABLE_SUFFIXES, ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".au", ".wma", ".caf", ".w64"})
 
 CLASSES = "classes"
 """The feature is a class whose names are collected from the data, in alphabetical order."""
@@ -95,26 +99,11 @@ class AudioBuilder(Builder):
     }
 
     def read(self, example: Example) -> dict[str, Any]:
-        wave, sample_rate = read_sound(example.source)
+        wave, sample_rate = read_native(example.source)
+        peak = float(np.abs(wave).max())
+        if peak > 1:
+            warnings.warn(f"{example.source} passes full scale (peak {peak:.2f}) and is clipped", stacklevel=2)
         return {"audio": to_int16(wave), "sample_rate": sample_rate}
-
-
-def read_sound(path: pathlib.Path) -> tuple[np.ndarray, int]:
-    """Reads a sound file as (samples,) float32, channels averaged, and its sample rate in Hz."""
-    import soundfile
-
-    if not path.is_file():
-        raise FileNotFoundError("the file is missing")
-    try:
-        wave, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise ValueError(str(error)) from None
-    if not len(wave):
-        raise ValueError("it has no samples")
-    mono = wave.mean(axis=1)
-    if not np.isfinite(mono).all():
-        raise ValueError("it has samples that are not finite")
-    return mono, int(sample_rate)
 
 
 def to_int16(wave: np.ndarray) -> np.ndarray:

@@ -88,7 +88,6 @@ def bank(
     """
     names = tuple(CLASSES) if classes is None else tuple(classes)
     _check(names, per_class, sample_rate, seconds)
-    samples = round(seconds * sample_rate)
     codes = np.stack([CLASSES[name].codes for name in names])
     numbers = np.array([zlib.crc32(name.encode()) for name in names], np.uint32)
     bits = np.asarray(_bits(key, numbers, codes, per_class))
@@ -139,7 +138,7 @@ def _check(names: Sequence[str], per_class: int, sample_rate: int, seconds: floa
 def _bits(key: jax.Array, numbers: np.ndarray, codes: np.ndarray, count: int) -> jax.Array:
     """(classes, count, MAX_PARAMETERS) uint32, from numbers (classes,) and codes (classes, MAX_PARAMETERS)."""
 
-    def of_class(number: jax.Array, code: jax.Array) -> jax.Array:
+    def of_class(number: Any, code: Any) -> jax.Array:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, number), jnp.arange(count))
         return jax.vmap(random_bits, (0, None))(keys, code)
 

@@ -130,7 +130,7 @@ class SoundClass:
         return events(self.voices(parameters, sample_rate))
 
 
-def random_bits(key: jax.Array, codes: np.ndarray) -> jax.Array:
+def random_bits(key: jax.Array, codes: Any) -> jax.Array:
     """(MAX_PARAMETERS,) uint32, each from the key and its own code: one small program for all classes."""
     return jax.vmap(lambda code: jax.random.bits(jax.random.fold_in(key, code)))(jnp.asarray(codes))
 
