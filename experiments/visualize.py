@@ -1,11 +1,11 @@
 """Opens up a trained network: optimises its units, finds natural sounds for them, and writes the atlas.
 
-    python experiments/visualize.py                                          # the demo: instrument notes, about 3 minutes
+    python experiments/visualize.py                     # the demo: the shipped instrument-note network
     python experiments/visualize.py --network checkpoints/spoken_digits --data-dir recordings --data-set spoken_digits
     python experiments/visualize.py --network my_network --layers block1/conv block2/conv --units 16 --steps 512
 
-Every finished layer is kept in OUT/results, so that a run that was killed goes on with --resume. Ctrl-C writes the atlas
-of what there is.
+Every finished layer is kept in OUT/results, so that a run that was killed goes on with --resume. Ctrl-C writes the
+atlas of what there is.
 """
 
 from __future__ import annotations

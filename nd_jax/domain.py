@@ -1,7 +1,8 @@
 """What one input or output of a network *is*, and so how to draw it and how to play it.
 
 A `Domain` describes one example (no batch axis): its shape, its value range, its axes with units, what silence is, how
-it becomes a `Picture` and how it becomes a `Sound`. Networks, visualizations and reports ask the domain and never guess.
+it becomes a `Picture` and how it becomes a `Sound`. Networks, visualizations and reports ask the domain and never
+guess.
 
 | domain    | shape of one example       | values                                    |
 |-----------|----------------------------|-------------------------------------------|
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -73,9 +74,14 @@ class Domain:
     kind: ClassVar[str] = ""
     is_sound: ClassVar[bool] = False
 
-    shape: Any
-    low: float
-    high: float
+    if TYPE_CHECKING:
+        # Fields in some domains, constants or properties in others.
+        @property
+        def shape(self) -> Any: ...
+        @property
+        def low(self) -> float: ...
+        @property
+        def high(self) -> float: ...
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -1,4 +1,4 @@
-"""Edits as data: what is done to the units of a layer, with array leaves, so that they trace once, batch and are saved."""
+"""Edits as data: what is done to the units of a layer; array leaves, so that they trace once, batch and are saved."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _EDITS: dict[str, type[Edit]] = {}
 
 
 class Edit:
-    """Base of all edits: `layer` is static, `units` and the numbers are pytree leaves; calling it edits (batch, ..., units)."""
+    """Base of all edits: `layer` is static, `units` and the numbers are leaves; a call edits (batch, ..., units)."""
 
     kind: ClassVar[str] = ""
     layer: str

@@ -1,7 +1,7 @@
 """Network = module + variables + what goes in and out: the thing that is dissected.
 
-A `Network` is a value: a frozen pytree whose leaves are the variables (and the arrays of its domains and edits), and whose
-module, labels and settings are static. `load` and `Network.save` are the only doors to disk.
+A `Network` is a value: a frozen pytree whose leaves are the variables (and the arrays of its domains and edits), and
+whose module, labels and settings are static. `load` and `Network.save` are the only doors to disk.
 """
 
 from __future__ import annotations

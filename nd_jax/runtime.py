@@ -56,7 +56,8 @@ def nearest(name: str, choices: Iterable[str], limit: int = 3) -> str:
 def cache_folder() -> pathlib.Path | None:
     """The folder of compiled programs, or None when `ND_JAX_CACHE=off`.
 
-    `ND_JAX_CACHE` moves it; the default is `nd_jax/compiled` in the user's cache folder (`XDG_CACHE_HOME`, else `~/.cache`).
+    `ND_JAX_CACHE` moves it; the default is `nd_jax/compiled` in the user's cache folder (`XDG_CACHE_HOME`, else
+    `~/.cache`).
     """
     setting = os.environ.get(CACHE_VARIABLE, "")
     if setting.lower() in {"off", "0", "false", "no"}:

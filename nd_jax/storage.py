@@ -1,8 +1,8 @@
 """Networks on disk: one folder with `network.json` (readable) and `arrays/` (Orbax). No pickle, anywhere.
 
 A folder from a stranger is data, not code: symbolic links are refused (they could pull other files into an array), the
-module is built only from a family on the allow-list of `nd_jax.networks` or from the `module=` that the caller gives, and
-every array must have the shape that this module expects, so that no file decides how much memory is used.
+module is built only from a family on the allow-list of `nd_jax.networks` or from the `module=` that the caller gives,
+and every array must have the shape that this module expects, so that no file decides how much memory is used.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import json
 import math
 import os
 import pathlib
-import shutil
 import tempfile
 from collections.abc import Mapping
 from typing import Any
@@ -224,7 +223,7 @@ def _describe(network: Network) -> dict[str, Any]:
             )
     description: dict[str, Any] = {"format": FORMAT}
     try:
-        description["family"] = networks.name_of(network.module)
+        description["family"] = networks.family_of(network.module)
     except ValueError:
         description["module"] = f"{type(network.module).__module__}.{type(network.module).__qualname__}"
     else:

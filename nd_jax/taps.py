@@ -1,12 +1,12 @@
 """Read and overwrite any layer by name, in any Flax linen network, without touching its code.
 
-A layer is a submodule's `__call__` output and is named by its path: `"block1/conv"`. A module that is called twice in one
-forward pass has a second layer `"block1/conv#2"`; a module that returns a tuple or a dict has one layer a leaf, `"cell[0]"`
-or `"heads[pitch]"`. The unit axis of a layer is its last.
+A layer is a submodule's `__call__` output and is named by its path: `"block1/conv"`. A module that is called twice in
+one forward pass has a second layer `"block1/conv#2"`; a module that returns a tuple or a dict has one layer a leaf,
+`"cell[0]"` or `"heads[pitch]"`. The unit axis of a layer is its last.
 
-Reading goes through Flax's `intermediates` collection (values collected in a closure would leak tracers out of `nn.remat`),
-overwriting through `nn.intercept_methods`. Nothing else in the package knows about either. Compiled by XLA, a layer that is
-read early costs nothing of what comes after it.
+Reading goes through Flax's `intermediates` collection (values collected in a closure would leak tracers out of
+`nn.remat`), overwriting through `nn.intercept_methods`. Nothing else in the package knows about either. Compiled by
+XLA, a layer that is read early costs nothing of what comes after it.
 
 Layers inside `nn.scan`, `nn.RNN` or `nn.vmap` are called once for many steps and do not reach the collection: they are
 listed by `unreadable` with the reason, and asking for one says so.
@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nd_jax.edits import Ablate, Clamp, Edit, Insert, Scale
 from nd_jax.runtime import nearest
 
 if TYPE_CHECKING:
@@ -171,8 +172,6 @@ def edited(network: Network, edits: Sequence[Edit | tuple[str, Callable[[jax.Arr
     Raises:
       LayerError: an unknown layer, or a unit that the layer does not have.
     """
-    from nd_jax.edits import Edit
-
     known = _layer_map(network)
     for item in edits:
         layer = item.layer if isinstance(item, Edit) else item[0]
@@ -216,7 +215,7 @@ def _is_output(name: str) -> bool:
 
 
 def _split(name: str) -> tuple[str, int, str]:
-    """ "a/b#2[0]" -> ("a/b", 1, "[0]")."""
+    """Takes a name apart: "a/b#2[0]" is ("a/b", 1, "[0]")."""
     head, bracket, tail = name.partition("[")
     path, _, call = head.partition("#")
     return path, int(call) - 1 if call else 0, bracket + tail
@@ -368,8 +367,6 @@ def _replace_leaf(value: Any, suffix: str, function: Callable[[jax.Array], jax.A
     leaves[index] = after.astype(before.dtype)
     return jax.tree.unflatten(structure, leaves)
 
-
-from nd_jax.edits import Ablate, Clamp, Edit, Insert, Scale  # noqa: E402  (the public names of API.md live on this page)
 
 __all__ = [
     "Ablate",

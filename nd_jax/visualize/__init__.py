@@ -1,4 +1,4 @@
-"""Feature visualization: objectives, parameterizations, transforms, penalties, and the one optimizer, `visualize_batch`."""
+"""Feature visualization: objectives, parameterizations, transforms, penalties, and the one optimizer."""
 
 from nd_jax.visualize import objectives, parameterizations, penalties, presets, transforms
 from nd_jax.visualize.batch import visualize_batch

@@ -1,14 +1,14 @@
 """The one optimizer: every unit of a layer at once, one unit a `vmap` lane, one compiled program a layer.
 
 How it runs. `visualize_batch` binds the objective to the network (names are checked before anything compiles), cuts the
-lanes into chunks of equal size (short ones padded with dummies, so that nothing recompiles and no lane ever runs in fewer
-than eight: a matrix product of one row takes another path and drifts), and moves each chunk through jitted steps. The host
-only counts steps, reports progress and takes snapshots.
+lanes into chunks of equal size (short ones padded with dummies, so that nothing recompiles and no lane ever runs in
+fewer than eight: a matrix product of one row takes another path and drifts), and moves each chunk through jitted steps.
+The host only counts steps, reports progress and takes snapshots.
 
 What a lane is. A lane is a batch of one, with its own parameters, optimizer state and key. The key is folded from the
-caller's key, the lane's label and its replicate, never from its position: alone, in 8, in 512 or in another order, a unit
-comes out the same. The optimizer's init and update are vmapped, so a global-norm clip stays inside its lane. A lane whose
-numbers stop being finite is frozen at its last finite state and reported; the others never notice.
+caller's key, the lane's label and its replicate, never from its position: alone, in 8, in 512 or in another order, a
+unit comes out the same. The optimizer's init and update are vmapped, so a global-norm clip stays inside its lane. A
+lane whose numbers stop being finite is frozen at its last finite state and reported; the others never notice.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from nd_jax.network import Network
 
 LEAST_LANES = 8
-_CHUNK_BYTES = 256 << 20
+_CHUNK_BYTES = {"cpu": 256 << 20, "accelerator": 8 << 30}
 _STEPS_PER_CALL = 32
 
 
@@ -86,8 +86,10 @@ def visualize_batch(
       network: what to look into.
       objective: a batch of objectives (`nd_jax.objectives`), one lane each.
       key: a JAX key. Same key, same result, whatever the batch around a lane.
-      parameterization: how free numbers become an input; None for the domain's own (Fourier for spectrograms and images).
-      transforms: perturbations drawn anew at every step; None for those that are physically valid for the domain, () for none.
+      parameterization: how free numbers become an input; None for the domain's own (Fourier for spectrograms and
+        images).
+      transforms: perturbations drawn anew at every step; None for those that are physically valid for the domain, ()
+        for none.
       penalties: subtracted from the objective, on the unperturbed input.
       optimizer: any Optax transformation, run per lane; None for Adam with learning rate 0.05.
       steps: updates per lane.
@@ -142,7 +144,7 @@ def lane_keys(key: jax.Array, labels: Sequence[str], replicates: Sequence[int] |
 
 
 def snapshot_steps(steps: int, snapshots: int | Sequence[int]) -> tuple[int, ...]:
-    """The steps after which a snapshot is taken, 0 (the start) to `steps`, denser early; or the given steps, checked."""
+    """The steps after which a snapshot is taken: 0 (the start) to `steps`, denser early; or those given, checked."""
     if isinstance(snapshots, (int, np.integer)):
         if snapshots < 0:
             raise ValueError(f"snapshots must be 0 or more, got {snapshots}")
@@ -183,7 +185,12 @@ class _Run:
 
     def all_chunks(self, tick: Callable[[int], None]) -> None:
         for first in range(0, len(self.lanes), self.size):
-            self._one_chunk(np.arange(first, min(first + self.size, len(self.lanes))), tick)
+            try:
+                self._one_chunk(np.arange(first, min(first + self.size, len(self.lanes))), tick)
+            except KeyboardInterrupt:
+                if not self.pieces:
+                    raise
+                self.interrupted = True
             if self.interrupted:
                 return
 
@@ -209,6 +216,9 @@ class _Run:
                 if stop in self.moments:
                     kept.append((stop, *jax.device_get(_evaluate(self.plan, self.network, lane, arrays))))
         except KeyboardInterrupt:
+            if any(leaf.is_deleted() for leaf in jax.tree.leaves(lane)):
+                # It came between the donation of the old state and the arrival of the new one.
+                raise
             self.interrupted = True
         inputs, scores = jax.device_get(_evaluate(self.plan, self.network, lane, arrays))
         piece = {
@@ -335,7 +345,7 @@ def _evaluate(plan: Plan, network: Network, lane: Lane, arrays: Any) -> tuple[An
 
 
 def _steps_per_call(left: int) -> int:
-    # XLA:CPU emits naive code for what it cannot rewrite inside a loop body, and a dispatch is cheap beside a step there.
+    # XLA:CPU emits naive code for what it cannot rewrite in a loop body, and a dispatch costs little beside a step.
     if jax.default_backend() == "cpu":
         return 1
     return _STEPS_PER_CALL if left >= _STEPS_PER_CALL else 1
@@ -354,7 +364,8 @@ def _chunk_size(network: Network, plan: Plan, lanes: int, wish: int | None) -> i
         if targets <= found:
             break
     # Forward value, gradient and the patches of a convolution: about eight numbers for each activation.
-    fitting = _CHUNK_BYTES // (elements * 4 * 8)
+    budget = _CHUNK_BYTES["cpu" if jax.default_backend() == "cpu" else "accelerator"]
+    fitting = budget // (elements * 4 * 8)
     return min(max(fitting // LEAST_LANES, 1) * LEAST_LANES, whole)
 
 
@@ -380,9 +391,9 @@ def _valid_transforms(given: Sequence[Any] | None, domain: Any) -> tuple[Any, ..
 
 def _spread_start(start: Any, lanes: int, plan: Plan, network: Network) -> Any:
     like = jax.eval_shape(lambda key: plan.parameterization.init(key, network.input), jax.random.key(0))
-    given = jax.tree.structure(start)
-    if given != jax.tree.structure(like):
-        raise ValueError(f"start must have the parameterization's structure {jax.tree.structure(like)}, got {given}")
+    given, wanted = str(jax.tree.structure(start)), str(jax.tree.structure(like))
+    if given != wanted:
+        raise ValueError(f"start must have the parameterization's structure {wanted}, got {given}")
 
     def spread(leaf: Any, shape: Any) -> np.ndarray:
         array = np.asarray(leaf, shape.dtype)

@@ -1,7 +1,7 @@
 """What a visualization must remember so that any unit can be run again: versions, key, settings, network.
 
-Settings are written as plain values by class name and read back from an allow-list of nd_jax's own classes; nothing in a
-manifest is ever executed.
+Settings are written as plain values by class name and read back from an allow-list of nd_jax's own classes; nothing in
+a manifest is ever executed.
 """
 
 from __future__ import annotations
@@ -64,7 +64,11 @@ def restore_key(manifest: Mapping[str, Any]) -> jax.Array:
     """The key a run was made with."""
     stored = manifest["key"]
     data = np.asarray(stored["data"], np.uint32)
-    return jax.numpy.asarray(data) if stored["impl"] == "raw" else jax.random.wrap_key_data(data, impl=stored["impl"])
+    return (
+        jax.numpy.asarray(data)
+        if stored["impl"] == "raw"
+        else jax.random.wrap_key_data(jax.numpy.asarray(data), impl=stored["impl"])
+    )
 
 
 def restore_settings(manifest: Mapping[str, Any]) -> dict[str, Any]:

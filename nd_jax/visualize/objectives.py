@@ -1,13 +1,13 @@
 """Objectives: from a network's activations to one number a lane, to be climbed.
 
-An objective is a batch of lanes, one unit a lane; units are arrays, so that all units of a layer share one compiled program.
-Objectives add, subtract and scale, and carry their labels along:
+An objective is a batch of lanes, one unit a lane; units are arrays, so that all units of a layer share one compiled
+program. Objectives add, subtract and scale, and carry their labels along:
 
     nd.objectives.channel("block1/conv", range(128))                       # 128 lanes
     nd.objectives.logit(["dog"]) - 0.5 * nd.objectives.logit(["rooster"])  # one lane
 
-Every factory gives sum over terms of weight * value(activations), where a term reads one layer. Layer and unit names are
-checked against the network before anything is compiled (`Objective.bind`).
+Every factory gives sum over terms of weight * value(activations), where a term reads one layer. Layer and unit names
+are checked against the network before anything is compiled (`Objective.bind`).
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def adam(learning_rate: float = 0.05) -> optax.GradientTransformation:
 
 
 def name_of(optimizer: optax.GradientTransformation) -> str:
-    """ "adam(0.05)" for one that was made here, "custom" for any other."""
+    """The name of an optimizer that was made here, "adam(0.05)"; "custom" for any other."""
     return next((name for name, made in _MADE.items() if made is optimizer), CUSTOM)
 
 

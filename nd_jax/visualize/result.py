@@ -1,4 +1,4 @@
-"""`Visualization`: what `visualize_batch` found, lane by lane, with everything needed to see, hear, keep and repeat it."""
+"""`Visualization`: what `visualize_batch` found, with everything needed to see, hear, keep and repeat it."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ class Visualization:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
             draft = pathlib.Path(scratch) / target.name
             draft.mkdir()
-            np.savez(draft / _ARRAYS, **arrays)
+            np.savez(draft / _ARRAYS, **arrays)  # type: ignore[arg-type]
             (draft / _JSON).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
             _save_network(self.network, draft / _NETWORK)
             if target.exists():
@@ -278,9 +278,9 @@ def concatenate(results: Sequence[Visualization]) -> Visualization:
     def join(name: str, axis: int) -> Any:
         return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis), *(getattr(item, name) for item in results))
 
-    return dataclasses.replace(
-        first,
+    joined: dict[str, Any] = {
         **{name: sum((getattr(item, name) for item in results), ()) for name in ("labels", "layers", "status")},
         **{name: join(name, 0) for name in ("units", "replicates", "inputs", "parameters", "scores", "steps_done")},
         **{name: join(name, 1) for name in ("history", "snapshots")},
-    )
+    }
+    return dataclasses.replace(first, **joined)

@@ -1,4 +1,4 @@
-"""visualize_batch: it climbs, lanes are independent, nothing depends on the batch, everything can be kept and repeated."""
+"""visualize_batch: it climbs, lanes are independent of their batch, everything can be kept and repeated."""
 
 import chex
 import flax.linen as nn

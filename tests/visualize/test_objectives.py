@@ -109,7 +109,10 @@ def test_labels_are_identities(network):
 
 
 def test_other_units_and_weights_share_one_program(network):
-    first, second = nd.objectives.channel("conv", [0]).bind(network), (3 * nd.objectives.channel("conv", [2])).bind(network)
+    first, second = (
+        nd.objectives.channel("conv", [0]).bind(network),
+        (3 * nd.objectives.channel("conv", [2])).bind(network),
+    )
     assert first.spec == second.spec
 
 
