@@ -195,14 +195,14 @@ PROTOCOLS = (
 
 
 def is_documented(name: str, value: object) -> bool:
-    """A docstring of its own or inherited, a member of a protocol, or an attribute that a base class declares."""
+    """A docstring of its own or inherited, a member of a protocol, or an attribute that the class's docstring names."""
     if inspect.getdoc(value):
         return True
     *owner, member = name.split(".")
     if any(inspect.getdoc(vars(protocol).get(member)) for protocol in PROTOCOLS):
         return True
     cls = getattr(importlib.import_module(".".join(owner[:-1])), owner[-1], None) if len(owner) > 2 else None
-    return inspect.isclass(cls) and any(member in vars(base).get("__annotations__", {}) for base in cls.__mro__)
+    return inspect.isclass(cls) and re.search(rf"\b{member}\b", inspect.getdoc(cls) or "") is not None
 
 
 @pytest.mark.parametrize("module_name", public_modules())
