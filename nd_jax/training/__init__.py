@@ -1,0 +1,6 @@
+"""Training: the data-parallel step, losses, the host loop of a classifier, checkpoints that a killed run resumes from."""
+
+from nd_jax.training.checkpoints import CheckpointError, Checkpoints
+from nd_jax.training.classifier import Settings, Task, Trained, TrainingError, predictor, train
+
+__all__ = ["CheckpointError", "Checkpoints", "Settings", "Task", "Trained", "TrainingError", "predictor", "train"]

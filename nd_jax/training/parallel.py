@@ -1,0 +1,141 @@
+"""Data parallelism in one small file: the only place that says pmap.
+
+A training step is a plain function of (state, batch) that averages its gradients with `mean`. The state is one
+replicated tree, never stacked per device, so reading it needs no "unreplicate". Whatever is random is drawn from
+(seed, step, global example index) and batch statistics are those of the whole batch, so that one device and two train
+alike within rounding.
+
+Average the gradients; never differentiate an averaged loss: the gradient of a mean over devices is, silently, each
+device's own gradient times a factor.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+AXIS = "devices"
+
+Tree = Any
+Step = Callable[[Tree, Tree], tuple[Tree, Tree]]
+
+
+def mean(tree: Tree) -> Tree:
+    """The mean over all devices of every leaf; for use inside a step."""
+    return jax.lax.pmean(tree, AXIS)
+
+
+def replicate(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
+    """Puts one copy of every leaf on every device, laid out as `data_parallel` wants it (so that donation works)."""
+    sharding = NamedSharding(Mesh(np.asarray(devices), (AXIS,)), PartitionSpec())
+    return jax.tree.map(lambda leaf: jax.device_put(jnp.array(leaf, copy=True), sharding), tree)
+
+
+def data_parallel(step: Step, devices: Sequence[jax.Device]) -> Step:
+    """Runs a step on all devices at once.
+
+    Args:
+      step: (state, batch) -> (state, metrics), which must end up the same on every device: use `mean`.
+      devices: the local devices.
+
+    Returns:
+      A function of the replicated state (donated: do not use the old one again) and of a batch whose leaves have the
+      leading axis `len(devices)` (as `data.batches(device_count=...)` gives). State and metrics come back replicated, without a device axis.
+    """
+    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=0, devices=list(devices))
+
+
+def several(step: Step) -> Step:
+    """Makes one call do several steps: every leaf of the batch gets a leading axis of steps, so do the metrics.
+
+    Worth it for small networks on accelerators, where a call costs more than a step. On CPU a convolution's gradient
+    inside `lax.scan` is tens of times slower than outside (JAX issue 12868): call step by step there.
+    """
+
+    def scanned(state: Tree, batches: Tree) -> tuple[Tree, Tree]:
+        return jax.lax.scan(step, state, batches)
+
+    return scanned
+
+
+def spread(tree: Tree) -> jax.Array:
+    """Debug check for use inside a step: 0 when all devices hold bit-identical copies of `tree`.
+
+    With `out_axes=None` nothing else notices when they do not. Compares one checksum of the bits, so it costs one pass
+    over the tree and one number of communication.
+    """
+    total = jnp.zeros((), jnp.uint32)
+    for index, leaf in enumerate(jax.tree.leaves(tree)):
+        bits = jax.lax.bitcast_convert_type(leaf.astype(jnp.float32), jnp.uint32)
+        total = total * jnp.uint32(31) + jnp.sum(bits, dtype=jnp.uint32) + jnp.uint32(index)
+    low, high = total & jnp.uint32(0xFFFF), total >> jnp.uint32(16)
+    parts = jnp.stack([low, high]).astype(jnp.int32)
+    return jnp.max(jax.lax.pmax(parts, AXIS) - jax.lax.pmin(parts, AXIS))
+
+
+def example_keys(seed: int | jax.Array, step: jax.Array, index: jax.Array) -> jax.Array:
+    """One key per example, from (seed, step, global example index) and nothing else.
+
+    Args:
+      seed: of the run.
+      step: number of the step, scalar.
+      index: (batch,) position of each example in the whole data set.
+
+    Returns:
+      (batch,) typed keys.
+    """
+    key = jax.random.fold_in(jax.random.key(seed), step)
+    return jax.vmap(lambda one: jax.random.fold_in(key, one))(index)
+
+
+def same_on_any_number_of_devices(keys: jax.Array) -> Any:
+    """A context in which any Flax module, unchanged, trains on several devices as on one.
+
+    `nn.BatchNorm` takes its statistics over the batch of all devices, and `nn.Dropout` draws every example's mask from
+    that example's key instead of from the device's.
+
+    Args:
+      keys: (batch,) this device's `example_keys`.
+    """
+
+    def interceptor(
+        following: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext
+    ) -> Any:
+        module = context.module
+        if context.method_name != "__call__":
+            return following(*args, **kwargs)
+        if isinstance(module, nn.Dropout):
+            return _dropout(module, keys, *args, **kwargs)
+        if isinstance(module, nn.BatchNorm) and module.axis_name is None and not module.is_initializing():
+            # The attribute is all that BatchNorm needs, and a bound module refuses an ordinary assignment.
+            object.__setattr__(module, "axis_name", AXIS)
+            try:
+                return following(*args, **kwargs)
+            finally:
+                object.__setattr__(module, "axis_name", None)
+        return following(*args, **kwargs)
+
+    return nn.intercept_methods(interceptor)
+
+
+def _dropout(
+    module: nn.Dropout, keys: jax.Array, x: jax.Array, deterministic: bool | None = None, rng: Any = None
+) -> jax.Array:
+    deterministic = nn.merge_param("deterministic", module.deterministic, deterministic)
+    if deterministic or module.rate == 0.0:
+        return x
+    place = zlib.crc32("/".join(module.path).encode()) & 0x7FFFFFFF
+    shape = tuple(1 if axis in module.broadcast_dims else size for axis, size in enumerate(x.shape))[1:]
+
+    def draw(key: jax.Array) -> jax.Array:
+        return jax.random.bernoulli(jax.random.fold_in(key, place), 1.0 - module.rate, shape)
+
+    kept = jnp.broadcast_to(jax.vmap(draw)(keys), x.shape)
+    return jnp.where(kept, x / (1.0 - module.rate), jnp.zeros_like(x))
