@@ -28,6 +28,9 @@ from nd_jax.audio.files import READABLE_SUFFIXES, read_native
 # What nd_jax.audio cannot read (.mp3 ...) is a sound file too: it is listed as left out.
 AUDIO_SUFFIXES = frozenset({*READABLE_SUFFIXES, ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".au", ".wma", ".caf", ".w64"})
 
+# Lossy formats decode to a little more than full scale; more than 1 dB is another scale, and is reported.
+_OVERSHOOT = 10 ** (1 / 20)
+
 CLASSES = "classes"
 """The feature is a class whose names are collected from the data, in alphabetical order."""
 
@@ -101,7 +104,7 @@ class AudioBuilder(Builder):
     def read(self, example: Example) -> dict[str, Any]:
         wave, sample_rate = read_native(example.source)
         peak = float(np.abs(wave).max())
-        if peak > 1:
+        if peak > _OVERSHOOT:
             warnings.warn(f"{example.source} passes full scale (peak {peak:.2f}) and is clipped", stacklevel=2)
         return {"audio": to_int16(wave), "sample_rate": sample_rate}
 

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from nd_jax.data.arrays import Clips
 from nd_jax.data.synthetic.noises import NOISES
-from nd_jax.data.synthetic.sounds import MIN_SAMPLE_RATE, MIN_SECONDS, SoundClass, random_bits
+from nd_jax.data.synthetic.sounds import MAX_PARAMETERS, MIN_SAMPLE_RATE, MIN_SECONDS, SoundClass, random_bits
 from nd_jax.data.synthetic.tones import TONES
 from nd_jax.data.synthetic.voice import Events, Voice, events, render
 from nd_jax.runtime import nearest
@@ -88,9 +87,7 @@ def bank(
     """
     names = tuple(CLASSES) if classes is None else tuple(classes)
     _check(names, per_class, sample_rate, seconds)
-    codes = np.stack([CLASSES[name].codes for name in names])
-    numbers = np.array([zlib.crc32(name.encode()) for name in names], np.uint32)
-    bits = np.asarray(_bits(key, numbers, codes, per_class))
+    bits = _bits(key, names, per_class)
     drawn: dict[str, dict[str, np.ndarray]] = {}
     labels: list[Events] = []
     programs: dict[int, list[tuple[int, Voice]]] = {}
@@ -134,15 +131,24 @@ def _check(names: Sequence[str], per_class: int, sample_rate: int, seconds: floa
         raise ValueError(f"seconds must be {MIN_SECONDS} or more, not {seconds}")
 
 
-@functools.partial(jax.jit, static_argnums=3)
-def _bits(key: jax.Array, numbers: np.ndarray, codes: np.ndarray, count: int) -> jax.Array:
-    """(classes, count, MAX_PARAMETERS) uint32, from numbers (classes,) and codes (classes, MAX_PARAMETERS)."""
+def _bits(key: jax.Array, names: Sequence[str], count: int) -> np.ndarray:
+    """(classes, count, MAX_PARAMETERS) uint32: the randomness of every sound."""
+    lanes = len(names) * count
+    filled = -(-lanes // _CHUNK) * _CHUNK
+    codes = np.resize(np.repeat([CLASSES[name].codes for name in names], count, axis=0), (filled, MAX_PARAMETERS))
+    numbers = np.resize(np.repeat([np.uint32(zlib.crc32(name.encode())) for name in names], count), filled)
+    index = np.resize(np.arange(count, dtype=np.uint32), filled)
+    parts = [slice(first, first + _CHUNK) for first in range(0, filled, _CHUNK)]
+    bits = np.concatenate([np.asarray(_bits_chunk(key, numbers[part], index[part], codes[part])) for part in parts])
+    return bits[:lanes].reshape(len(names), count, MAX_PARAMETERS)
 
-    def of_class(number: Any, code: Any) -> jax.Array:
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, number), jnp.arange(count))
-        return jax.vmap(random_bits, (0, None))(keys, code)
 
-    return jax.vmap(of_class)(numbers, codes)
+@jax.jit
+def _bits_chunk(key: jax.Array, numbers: jax.Array, index: jax.Array, codes: jax.Array) -> jax.Array:
+    def of_lane(number: jax.Array, index: jax.Array, code: jax.Array) -> jax.Array:
+        return random_bits(jax.random.fold_in(jax.random.fold_in(key, number), index), code)
+
+    return jax.vmap(of_lane)(numbers, index, codes)
 
 
 def _render_into(waves: np.ndarray, members: Sequence[tuple[int, Voice]], sample_rate: int) -> None:
