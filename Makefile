@@ -32,6 +32,7 @@ lint: $(VENV)/test.stamp
 
 bench: $(VENV)/bench.stamp
 	$(BIN)/python experiments/bench.py $(ARGS)
+	$(BIN)/python experiments/benchmark_inverse.py
 
 format: $(VENV)/test.stamp
 	$(BIN)/ruff check --fix .

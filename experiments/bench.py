@@ -2,7 +2,7 @@
 
 Prints one Markdown table. Figures are medians over repeats on an otherwise idle machine; the first line says on what.
 With torch installed (`pip install 'nd_jax[bench]'`) the same maximisation runs there too, all channels in one batch,
-for comparison.
+for comparison. What turning spectrograms back into sound costs is measured by experiments/benchmark_inverse.py.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 import nd_jax as nd
 from nd_jax import runtime
+from nd_jax.storage import shipped
 
-Part = Literal["import", "visualize", "torch", "sound"]
+Part = Literal["import", "visualize", "torch"]
 Row = tuple[str, str]
 
 
@@ -40,7 +40,7 @@ class Config:
       repeats: timed runs per figure; the median counts.
     """
 
-    only: tuple[Part, ...] = ("import", "visualize", "torch", "sound")
+    only: tuple[Part, ...] = ("import", "visualize", "torch")
     steps: int = 64
     repeats: int = 3
 
@@ -84,11 +84,11 @@ def visualize_speed(config: Config) -> Iterator[Row]:
         "chunk_size": 128,
     }
     runs = [("DCGAN discriminator, conv2, 128 channels, pixels", net, "conv2", 128, plain)]
-    for name in sorted(nd.storage.shipped()):
-        shipped = nd.load(f"checkpoints/{name}")
-        layers = nd.taps.layers(shipped)
+    for name in sorted(shipped()):
+        trained = nd.load(f"checkpoints/{name}")
+        layers = nd.taps.layers(trained)
         layer = max((item for item in layers if len(layers[item]) == 3), key=lambda item: layers[item][-1])
-        runs.append((f"{name}, {layer}, as the demo runs it", shipped, layer, min(layers[layer][-1], 128), {}))
+        runs.append((f"{name}, {layer}, as the demo runs it", trained, layer, min(layers[layer][-1], 128), {}))
     for what, network, layer, units, settings in runs:
         objective = nd.objectives.channel(layer, range(units))
 
@@ -137,32 +137,6 @@ def torch_speed(config: Config) -> Iterator[Row]:
     yield f"the same in PyTorch {torch.__version__}, one batch by hand", f"{rate:,.0f} unit-steps/s"
 
 
-def sound_figures(config: Config) -> Iterator[Row]:
-    """Phase recovery on the domains of the shipped networks: how well, and how fast."""
-    names = ("harmonic_bright", "plucked_string", "tone_middle", "vibrato")
-    for name in sorted(nd.storage.shipped()):
-        domain = nd.load(f"checkpoints/{name}").input
-        if not isinstance(domain, nd.domain.LogMel):
-            continue
-        seconds = domain.samples / domain.sample_rate
-        bank = nd.data.synthetic.bank(
-            jax.random.key(0), per_class=4, sample_rate=domain.sample_rate, seconds=seconds, classes=names
-        )
-        waves = np.stack([nd.audio.fit(wave, domain.samples) for wave in np.asarray(bank.waves)])
-        pictures = jnp.asarray(domain.from_wave(waves))
-        sounds = np.stack([domain.sound(picture).wave for picture in pictures])
-        target = 10 ** (np.asarray(domain.to_db(pictures)) / 20)
-        found = 10 ** (np.asarray(domain.to_db(domain.from_wave(sounds[..., : domain.samples]))) / 20)
-        error = np.linalg.norm((found - target).reshape(len(sounds), -1), axis=1)
-        convergence = error / np.linalg.norm(target.reshape(len(sounds), -1), axis=1)
-        yield (
-            f"{name}: log-mel to sound and back, spectral convergence",
-            f"{float(np.median(convergence)):.3f} (median)",
-        )
-        took = seconds_of(functools.partial(domain.sound, pictures[0]), config.repeats)
-        yield f"{name}: log-mel to sound, {seconds:.1f} s of it", f"{took * 1e3:.0f} ms"
-
-
 def machine() -> str:
     """One line: processor count, platform, versions."""
     devices = ", ".join(sorted({device.device_kind for device in jax.devices()}))
@@ -174,7 +148,6 @@ PARTS: dict[str, Callable[[Config], Iterator[Row]]] = {
     "import": import_time,
     "visualize": visualize_speed,
     "torch": torch_speed,
-    "sound": sound_figures,
 }
 
 
