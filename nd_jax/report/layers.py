@@ -159,8 +159,9 @@ class _Layer:
         """Adds lanes of one run."""
         inputs = at(run.inputs, np.asarray(members))
         heard = sounds(run.domain, inputs)
+        calls = recipe.sources(run, members, self.source)
         for place, lane in enumerate(members):
-            self._unit(run, lane, None if heard is None else heard[place])
+            self._unit(run, lane, None if heard is None else heard[place], calls[place])
             tick(1)
 
     def finish(self, shape: str, planned: int) -> dict[str, Any]:
@@ -175,7 +176,7 @@ class _Layer:
         about = {"name": self.layer, "slug": self.slug, "shape": shape, "planned": planned, "dead": self.dead}
         return {**about, "median": median, **self.columns}
 
-    def _unit(self, run: Visualization, lane: int, sound: Sound | None) -> None:
+    def _unit(self, run: Visualization, lane: int, sound: Sound | None, call: str) -> None:
         key = self._key(int(run.units[lane]))
         example = at(run.inputs, lane)
         picture = run.domain.picture(example)
@@ -202,13 +203,13 @@ class _Layer:
         entry: dict[str, Any] = {
             "steps": int(run.steps_done[lane]),
             "history": [list(run.snapshot_steps), [_finite(value) for value in run.history[:, lane]]],
-            "call": recipe.source(run, lane, self.source),
+            "call": call,
             "files": files,
             **self.natural.of(self.layer, int(run.units[lane])),
         }
         if len(run.snapshot_steps):
             strip = [run.domain.picture(at(run.snapshots, (k, lane))) for k in range(len(run.snapshot_steps))]
-            small = [pictures.pixels(pictures.shrink(one, *_THUMB)) for one in strip if one is not None]
+            small = [pictures.indexed(pictures.shrink(one, *_THUMB)) for one in strip if one is not None]
             self.page.add(f"{self.slug}/{key}.strip.png", pictures.encode_png(np.concatenate(small)))
             entry["strip"] = {"steps": entry["history"][0], "scores": entry["history"][1]}
         self.units[key] = entry

@@ -100,15 +100,12 @@ def levels(picture: Picture, *, low: float | None = None, high: float | None = N
     return np.round(np.clip(share, 0, 1) * 255).astype(np.uint8)
 
 
-def encode_png(image: np.ndarray) -> bytes:
-    """uint8 pixels, (rows, columns, 3), to PNG bytes; at most 256 colours are stored as a palette, without loss."""
+def encode_png(image: np.ndarray, theme: Theme = "dark") -> bytes:
+    """uint8 pixels to PNG bytes: (rows, columns, 3) colours, or (rows, columns) rows of the theme's colour table."""
     pillow = require("PIL.Image", "report")
     colours = pillow.fromarray(np.ascontiguousarray(image))
-    if colours.getcolors(256) is not None:
-        packed = image.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
-        palette, index = np.unique(packed, return_inverse=True)
-        colours = pillow.fromarray(index.reshape(image.shape[:2]).astype(np.uint8))
-        colours.putpalette(np.stack([palette >> 16, palette >> 8 & 255, palette & 255], -1).astype(np.uint8).tobytes())
+    if image.ndim == 2:
+        colours.putpalette(colour_table(theme).tobytes())
     buffer = io.BytesIO()
     colours.save(buffer, format="PNG", compress_level=6)
     return buffer.getvalue()
@@ -120,8 +117,13 @@ def png(
     """The picture as a PNG file, `scale` x `scale` equal pixels per value (no interpolation)."""
     if scale < 1:
         raise ValueError(f"scale is {scale}, but a pixel of the picture needs at least one pixel of the PNG")
-    image = pixels(picture, theme, low=low, high=high)
-    return encode_png(np.repeat(np.repeat(image, scale, 0), scale, 1))
+    image = indexed(picture, low=low, high=high)
+    return encode_png(np.repeat(np.repeat(image, scale, 0), scale, 1), theme)
+
+
+def indexed(picture: Picture, *, low: float | None = None, high: float | None = None) -> np.ndarray:
+    """What `encode_png` takes: rows of the colour table, (rows, columns), or the picture's own colours."""
+    return pixels(picture) if np.ndim(picture.values) == 3 else levels(picture, low=low, high=high)
 
 
 def shrink(picture: Picture, rows: int, columns: int) -> Picture:
@@ -243,7 +245,7 @@ def figure(
 
 
 def _colour_bar(x: int, y: int, height: int, theme: Theme, low: float, high: float, unit: str) -> str:
-    bar = data_uri(encode_png(colour_table(theme)[::-1][:, None]), "image/png")
+    bar = data_uri(encode_png(np.arange(255, -1, -1, dtype=np.uint8)[:, None], theme), "image/png")
     middle = (low + high) / 2
     marks = "".join(
         f'<text x="{x + 16}" y="{y + share * (height - 8) + 8:.1f}">{value:g}{" " + unit if unit else ""}</text>'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,43 +13,52 @@ if TYPE_CHECKING:
 _LABEL = re.compile(r"^(?P<name>.*?)(?::(?P<unit>\d+))?(?:@(?P<place>middle|[\d,]+))?(?:\^(?P<power>\d+))?$", re.DOTALL)
 
 
-def source(run: Visualization, lane: int, network: str | None = None) -> str:
-    """Python source that makes lane `lane` of `run` again, alone.
+def sources(run: Visualization, lanes: Sequence[int], network: str | None = None) -> list[str]:
+    """Python source that makes each of some lanes of `run` again, alone.
 
     Args:
       run: the result.
-      lane: which of its lanes.
+      lanes: which of its lanes.
       network: what `nd_jax.load` takes; by default the shipped checkpoint of that name, where there is one.
     """
-    from nd_jax.visualize import manifest
+    head, arguments = _settings(run)
+    head = ["import jax", "import nd_jax as nd", "", f"network = {_network(run, network)}", *head]
+    found = []
+    for lane in lanes:
+        replicate = int(run.replicates[lane])
+        own = ["network", _objective(run, lane), *arguments] + ([f"replicates={replicate + 1}"] if replicate else [])
+        call = ["result = nd.visualize_batch(", *(f"    {argument}," for argument in own), ")"]
+        ending = [f"result = result.select([{replicate}])"] if replicate else []
+        found.append("\n".join([*head, *call, *ending]))
+    return found
 
-    about = run.manifest
-    lines = ["import jax", "import nd_jax as nd", "", f"network = {_network(run, network)}"]
-    objective = _objective(run, lane)
-    if not isinstance(about.get("settings"), Mapping) or "key" not in about:
-        return "\n".join([*lines, f"result = nd.visualize_batch(network, {objective}, key=jax.random.key(0))"])
-    settings = about["settings"]
-    arguments = ["network", objective, f"key={_key(about['key'])}", f"steps={settings['steps']}"]
-    arguments.append(f"snapshots={list(settings['snapshots'])}")
+
+def _settings(run: Visualization) -> tuple[list[str], list[str]]:
+    """Lines before the call, and its keyword arguments: only those that `visualize_batch` would not choose itself."""
+    from nd_jax.visualize import manifest, optimizers
+
+    stored = run.manifest.get("settings")
+    if not isinstance(stored, Mapping) or "key" not in run.manifest:
+        return ["# this result says nothing about its settings"], ["key=jax.random.key(0)"]
+    lines: list[str] = []
+    arguments = [f"key={_key(run.manifest['key'])}", f"steps={stored['steps']}"]
+    arguments.append(f"snapshots={list(stored['snapshots'])}")
+    usual = optimizers.name_of(optimizers.adam())
     try:
         # An optimizer of one's own cannot be written out, but the other settings can.
-        restored = manifest.restore_settings({**about, "settings": {**settings, "optimizer": ""}})
+        restored = manifest.restore_settings({**run.manifest, "settings": {**stored, "optimizer": usual}})
+        defaults = _defaults(run, restored)
         for name in ("parameterization", "transforms", "penalties"):
-            if name not in _defaults(run, restored):
+            if name not in defaults:
                 arguments.append(f"{name}={_code(restored[name])}")
     except ValueError as error:
         lines.append(f"# {error}")
-    if settings.get("optimizer") == manifest.CUSTOM:
+    if stored["optimizer"] == optimizers.CUSTOM:
+        lines.append("optimizer = ...  # this run used an optimizer of its own: put it here")
         arguments.append("optimizer=optimizer")
-        lines.insert(-1, "optimizer = ...  # this run used an optimizer of its own: put it here")
-    replicate = int(run.replicates[lane])
-    if replicate:
-        arguments.append(f"replicates={replicate + 1}")
-        ending = [f"result = result.select([{replicate}])"]
-    else:
-        ending = []
-    call = ["result = nd.visualize_batch(", *(f"    {argument}," for argument in arguments), ")"]
-    return "\n".join([*lines, *call, *ending])
+    elif stored["optimizer"] != usual:
+        arguments.append(f"optimizer=nd.visualize.{stored['optimizer']}")
+    return lines, arguments
 
 
 def _network(run: Visualization, given: str | None) -> str:
@@ -110,7 +119,7 @@ def _key(stored: Mapping[str, Any]) -> str:
 def _code(value: Any) -> str:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = ", ".join(f"{field.name}={_code(getattr(value, field.name))}" for field in dataclasses.fields(value))
-        return f"nd.{type(value).__module__.rsplit('.', 1)[-1]}.{type(value).__name__}({fields})"
+        return f"nd.{type(value).__module__.removeprefix('nd_jax.')}.{type(value).__qualname__}({fields})"
     if isinstance(value, tuple):
         return "(" + "".join(f"{_code(item)}, " for item in value).rstrip(" ") + ")"
     if isinstance(value, Mapping):

@@ -19,6 +19,7 @@ from nd_jax.domain import Domain, LogMel, Parts, Sound, Waveform
 SILENT_DBFS = -60.0
 LOUDNESS = -20.0
 CHUNK = 32
+_FINER = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +73,8 @@ def _inverted(domain: LogMel, inputs: np.ndarray, chunk_size: int) -> Iterator[n
 
 @functools.lru_cache(maxsize=16)
 def _inverse(transform: Any) -> Any:
-    return jax.jit(transform.inverse)
+    # vmap: every sound starts from the phases it would have alone, so it does not depend on its neighbours.
+    return jax.jit(jax.vmap(transform.inverse))
 
 
 def at_playback_level(sound: Sound) -> Played:
@@ -109,19 +111,20 @@ def pitch(sound: Sound, *, low: float = 40.0, high: float = 4000.0, clarity: flo
     """The pitch of a whole sound in Hz, or None where it has no clear one.
 
     The first high peak of the normalised square difference function (McLeod and Wyvill 2005, "A smarter way to find
-    pitch"), with parabolic interpolation; its height must reach `clarity`.
+    pitch") on a grid four times as fine as the samples, with parabolic interpolation; its height must reach `clarity`.
     """
     wave = np.nan_to_num(np.asarray(sound.wave, np.float64))
     wave = wave - wave.mean() if wave.size else wave
-    longest = min(int(sound.sample_rate / low), wave.size // 2)
-    shortest = max(int(sound.sample_rate / high), 2)
+    longest = min(int(sound.sample_rate / low), wave.size // 2) * _FINER
+    shortest = max(int(sound.sample_rate / high * _FINER), 2)
     if longest <= shortest + 2 or np.max(np.abs(wave)) < 10 ** (SILENT_DBFS / 20):
         return None
     size = 1 << (2 * wave.size - 1).bit_length()
-    correlation = np.fft.irfft(np.abs(np.fft.rfft(wave, size)) ** 2, size)[: longest + 1]
+    correlation = _FINER * np.fft.irfft(np.abs(np.fft.rfft(wave, size)) ** 2, size * _FINER)[: longest + 1]
     energy = np.concatenate([[0.0], np.cumsum(wave**2)])
-    lags = np.arange(longest + 1)
-    norm = energy[wave.size - lags] + energy[-1] - energy[lags]
+    lags = np.arange(longest + 1) / _FINER
+    places = np.arange(wave.size + 1)
+    norm = np.interp(wave.size - lags, places, energy) + energy[-1] - np.interp(lags, places, energy)
     likeness = 2 * correlation / np.maximum(norm, 1e-12)
     start = int(np.argmax(likeness < 0))
     if likeness[start] >= 0:
@@ -135,7 +138,7 @@ def pitch(sound: Sound, *, low: float = 40.0, high: float = 4000.0, clarity: flo
     lag = int(peaks[np.argmax(likeness[peaks] >= 0.93 * likeness[peaks].max())])
     before, here, after = likeness[lag - 1 : lag + 2]
     bend = before - 2 * here + after
-    return float(sound.sample_rate / (lag + (0.5 * (before - after) / bend if bend else 0.0)))
+    return float(sound.sample_rate * _FINER / (lag + (0.5 * (before - after) / bend if bend else 0.0)))
 
 
 def brightness(sound: Sound) -> float | None:

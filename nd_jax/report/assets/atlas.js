@@ -151,7 +151,7 @@
 
   // A picture with axes; with a sound, pressing it plays from there and a playhead crosses it.
   function figure({ file, alt, sound, seconds, curve, big }) {
-    const plot = h("div", { class: "plot", style: P.square ? { "aspect-ratio": `${P.columns}/${P.rows}` } : null }, image(file, alt));
+    const plot = h("div", { class: "plot" + (P.square ? " square" : ""), style: P.square ? { "aspect-ratio": `${P.columns}/${P.rows}` } : null }, image(file, alt));
     const read = h("span", {}, big ? axisTitle(X) : shortTitle(X));
     if (sound) {
       const head = h("div", { class: "head", hidden: true });
@@ -218,7 +218,7 @@
   }
   function network() {
     const cards = I.layers.map((layer) => {
-      const best = layer.refs.filter((ref) => !layer.reason[ref.i]).sort((a, b) => layer.score[b.i] - layer.score[a.i]).slice(0, 16);
+      const best = layer.refs.filter((ref) => !layer.reason[ref.i] && (!I.sound || !layer.silent[ref.i])).sort((a, b) => layer.score[b.i] - layer.score[a.i]).slice(0, 16);
       const missing = layer.planned - layer.key.length;
       const shown = best.length ? best : layer.refs.slice(0, 16);
       const mosaic = shown.length
@@ -421,7 +421,7 @@
       const siblings = layer.refs.filter((one) => one !== ref && layer.unit[one.i] === layer.unit[i] && layer.unit[i] >= 0);
       body.append(...[naturals(entry, data, ref),
         filmstrip(entry, ref), siblings.length && h("section", { class: "panel wide" }, h("h2", {}, "Other runs of this unit"), h("ul", { class: "tiles" + (I.sound ? " sounding" : "") }, siblings.map(tile))),
-        call(entry), files(entry, ref)].filter(Boolean));
+        files(entry, ref), call(entry)].filter(Boolean));
       paint();
     }).catch((error) => body.append(h("p", { class: "rest" }, `The details of this layer cannot be read: ${error.message}. Keep the folder ${I.base} beside this page.`)));
     return [h("div", { class: "title" }, h("h1", {}, `${layer.name} ${layer.unit[i] < 0 ? "" : "unit "}${unitName(ref)}${label ? ", " + label : ""}`), scaleLine(), step(-1, "← Previous"), step(1, "Next →")),

@@ -1,0 +1,276 @@
+"""The files of an atlas: complete, escaped, replaced in one step, small, and honest about what is missing."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import json
+import re
+
+import chex
+import flax.linen as nn
+import jax
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+import nd_jax as nd
+from nd_jax import report
+from nd_jax.domain import Image, Latent, Waveform
+from nd_jax.report import layers, page, pictures
+from nd_jax.report.atlas import card_line
+
+
+@pytest.fixture(scope="module")
+def folder(result, exemplars, tmp_path_factory):
+    place = tmp_path_factory.mktemp("atlas")
+    report.atlas(result, place, exemplars=exemplars, source="runs/small", command="make demo", progress=False)
+    return place
+
+
+def index_of(place):
+    text = (place / "index.html").read_text(encoding="utf-8")
+    return json.loads(re.search(r'<script type="application/json" id="index">(.*?)</script>', text, re.DOTALL)[1])
+
+
+def details_of(place, slug):
+    text = (place / index_of(place)["base"] / f"{slug}.js").read_text(encoding="utf-8")
+    return json.loads(text.removeprefix(f'ND("{slug}",').removesuffix(");\n"))
+
+
+def test_css_and_javascript_stay_small():
+    assert sum(len(page.asset(name).encode()) for name in ("atlas.css", "atlas.js")) < 60_000
+
+
+def test_nothing_on_the_page_points_to_a_network():
+    for name in ("atlas.css", "atlas.js", "atlas.html"):
+        text = page.asset(name).replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"https?:|//[a-z]|@import|fetch\(|XMLHttpRequest|innerHTML|eval\(", text), name
+
+
+def test_every_unit_has_its_files(folder, result):
+    index = index_of(folder)
+    content = folder / index["base"]
+    assert [layer["name"] for layer in index["layers"]] == ["one", "output"]
+    assert sum(len(layer["key"]) for layer in index["layers"]) == len(result)
+    for layer in index["layers"]:
+        details = details_of(folder, layer["slug"])
+        for place, key in enumerate(layer["key"]):
+            for ending, size in details["units"][key]["files"].items():
+                assert (content / layer["slug"] / f"{key}.{ending}").stat().st_size == size
+            assert (content / layer["slug"] / f"{key}.wav").exists() == (not layer["silent"][place])
+            for row in details["units"][key]["natural"]:
+                assert (content / "natural" / f"{row['clip']}.png").is_file()
+                assert str(row["clip"]) in details["clips"]
+
+
+def test_the_page_says_what_the_arrays_say(folder, result, domain):
+    index = index_of(folder)
+    lane = result.find("one:1")
+    layer = index["layers"][0]
+    assert layer["score"][1] == pytest.approx(float(result.scores[lane]), rel=1e-4)
+    content = folder / index["base"] / layer["slug"]
+    drawn = np.asarray(PillowImage.open(content / "1.png").convert("RGB"))
+    chex.assert_trees_all_equal(drawn, pictures.pixels(domain.picture(result.inputs[lane])))
+    strip = np.asarray(PillowImage.open(content / "1.strip.png"))
+    chex.assert_shape(strip, (3 * 24, 32))
+    with np.load(content / "1.npz") as file:
+        chex.assert_trees_all_close(file["input"], np.asarray(result.inputs[lane]))
+        assert json.loads(str(file["manifest"]))["settings"]["steps"] == 6
+        assert file["picture_y"][0] > file["picture_y"][-1], "row 0 is the top"
+    assert index["picture"]["low"] == -80
+    assert index["picture"]["y"]["scale"] == "mel"
+
+
+def test_the_call_on_the_page_makes_the_unit_again(folder, result, network, monkeypatch):
+    code = details_of(folder, "00-one")["units"]["1"]["call"]
+    assert "nd.load('runs/small')" in code
+    monkeypatch.setattr(nd, "load", lambda path: network, raising=False)
+    names: dict = {}
+    exec(code, names)
+    again, lane = names["result"], result.find("one:1")
+    assert again.labels == ("one:1",)
+    chex.assert_trees_all_close(again.inputs[0], result.inputs[lane], atol=1e-5)
+
+
+def test_calls_write_out_settings_that_are_not_the_default(network, tmp_path):
+    settings = {"transforms": [nd.transforms.time_shift(0.01)], "parameterization": nd.parameterizations.pixels()}
+    made = nd.visualize_batch(
+        network,
+        nd.objectives.channel("two", [2], power=2),
+        key=jax.random.key(9),
+        steps=2,
+        snapshots=2,
+        replicates=2,
+        optimizer=nd.visualize.adam(0.02),
+        progress=False,
+        **settings,
+    )
+    report.atlas(made, tmp_path, source="x", progress=False)
+    assert index_of(tmp_path)["layers"][0]["key"] == ["2", "2.2"]
+    names: dict = {}
+    code = details_of(tmp_path, "00-two")["units"]["2.2"]["call"].replace("nd.load('x')", "given")
+    exec(code, names | {"given": network}, names)
+    chex.assert_trees_all_close(names["result"].inputs[0], made.inputs[1], atol=1e-5)
+
+
+def test_labels_cannot_leave_their_place(folder):
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    assert "<img" not in text
+    assert text.count("</script>") == 2
+    assert "&lt;img src=x" in re.search(r"<title>(.*?)</title>", text)[1]
+    assert "</script>" not in (folder / index_of(folder)["base"] / "01-output.js").read_text()
+    assert index_of(folder)["layers"][1]["label"][1].startswith("<img src=x onerror")
+
+
+def test_json_survives_everything():
+    value = {"a": ["</script>", "<!--", "\u2028", "&amp;", float("nan"), float("inf"), 1 / 3, 7, None, True]}
+    text = page.to_json(value)
+    assert not set(text) & set("<>&\u2028")
+    assert json.loads(text) == {"a": ["</script>", "<!--", "\u2028", "&amp;", None, None, 0.333333, 7, None, True]}
+
+
+def test_writing_again_replaces_the_page_and_leaves_other_files_alone(result, tmp_path):
+    few = result.select([0, 1])
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "atlas-00000000").mkdir()
+    first = report.atlas(few, tmp_path, progress=False)
+    before = index_of(tmp_path)["base"]
+    assert report.atlas(few, tmp_path, title="second", progress=False) == first
+    after = index_of(tmp_path)
+    assert after["title"] == "second"
+    assert after["base"] != before
+    assert {path.name for path in tmp_path.iterdir()} == {"index.html", "notes.txt", "atlas-00000000", after["base"]}
+
+
+def test_a_run_that_fails_or_is_killed_leaves_the_old_page(result, tmp_path, monkeypatch):
+    few = result.select([0, 1])
+    report.atlas(few, tmp_path, title="old", progress=False)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(layers, "look", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        report.atlas(few, tmp_path, title="new", progress=False)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_single_file_holds_everything(result, exemplars, tmp_path):
+    report.atlas(result, tmp_path, exemplars=exemplars, single_file=True, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+    inside = dict(re.findall(r'<script type="text/plain" id="file:([^"]*)">([^<]*)</script>', text))
+    assert PillowImage.open(io.BytesIO(base64.b64decode(inside["00-one/0.png"]))).size == (32, 24)
+    assert "file:" not in re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1]
+
+
+def test_a_running_sweep_says_what_is_there_and_what_makes_the_rest(result, tmp_path):
+    part = result.select(range(5))
+    planned = {"one": 12, "two": 4}
+    report.atlas(part, tmp_path, planned=planned, seconds_left=180.0, command="make demo", progress=False)
+    index = index_of(tmp_path)
+    assert index["progress"] == {"done": 5, "total": 16, "seconds_left": 180.0}
+    assert [(layer["name"], len(layer["key"]), layer["planned"]) for layer in index["layers"]] == [
+        ("one", 5, 12),
+        ("two", 0, 4),
+    ]
+    assert index["command"] == "make demo"
+
+
+def test_failed_and_dead_units_carry_their_reason(result, tmp_path):
+    inputs = np.array(result.inputs[:3])
+    inputs[1] = np.nan
+    scores = np.array([1.0, np.nan, 0.0], np.float32)
+    status = ("ok", "not finite at step 3, kept as it was before", "dead: the gradient was zero at every step")
+    bad = dataclasses.replace(result.select(range(3)), inputs=inputs, scores=scores, status=status)
+    report.atlas(bad, tmp_path, progress=False)
+    layer = index_of(tmp_path)["layers"][0]
+    assert layer["score"] == [1.0, None, 0.0]
+    assert layer["reason"][1].startswith("not finite at step 3")
+    assert layer["silent"][1]
+    assert layer["dead"] == 1
+    assert layer["median"] == 1.0
+
+
+def plain_network(module, domain):
+    return nd.Network(module, module.init(jax.random.key(0), np.zeros((1, *domain.shape), np.float32)), input=domain)
+
+
+class Dense(nn.Module):
+    @nn.compact
+    def __call__(self, x, train=False):
+        return nn.Dense(4, name="units")(x.reshape(len(x), -1))
+
+
+@pytest.mark.parametrize("domain", [Image((12, 10, 1)), Image((12, 10, 3)), Waveform(4096, 8000)])
+def test_images_and_waveforms(domain, tmp_path):
+    network = plain_network(Dense(), domain)
+    made = nd.visualize_batch(
+        network, nd.objectives.channel("units"), key=jax.random.key(0), steps=2, snapshots=2, progress=False
+    )
+    natural = np.random.default_rng(0).uniform(size=(6, *domain.shape)).astype(np.float32)
+    found = nd.dissect.exemplars(network, inputs=natural, layers=["units"], progress=False)
+    report.atlas(made, tmp_path, exemplars=found, progress=False)
+    index = index_of(tmp_path)
+    assert index["sound"] == domain.is_sound
+    assert index["picture"]["flat"] == (domain.shape[-1] != 3)
+    assert index["picture"]["square"] == (domain.kind == "image")
+    assert index["thumbs"] == domain.is_sound, "tiles of large pictures are small files"
+    entry = details_of(tmp_path, "00-units")["units"]["0"]
+    assert ("wav" in entry["files"]) == domain.is_sound
+    assert len(entry["natural"]) == 4
+
+
+def test_what_cannot_be_shown_is_refused_in_one_sentence(result, exemplars, tmp_path):
+    with pytest.raises(ValueError, match="no results to show"):
+        report.atlas([], tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="is a file, but an atlas is written into a folder"):
+        report.atlas(result, tmp_path / "file", progress=False)
+    with pytest.raises(ValueError, match="nothing to draw"):
+        report.atlas(dataclasses.replace(result, domain=Latent(4), inputs=np.zeros((len(result), 4))), tmp_path)
+    with pytest.raises(ValueError, match="exemplars are of shape"):
+        report.atlas(result, tmp_path, exemplars=dataclasses.replace(exemplars, inputs=exemplars.inputs[:, :3]))
+
+
+def test_card_line():
+    card = {
+        "task": "pitch of notes",
+        "data": ["a", "b"],
+        "accuracy": {"pitch": 0.954, "family": [0.9, 0.95]},
+        "split": "held-out notes.",
+        "licence": "CC BY 4.0",
+    }
+    expected = (
+        "Pitch of notes; trained on a, b; accuracy pitch 95.4 %, family 90.0 % to 95.0 % on held-out notes; "
+        "licence CC BY 4.0."
+    )
+    assert card_line(card) == expected
+    assert card_line({}) == ""
+
+
+def test_look_does_not_depend_on_when_a_sound_happens(domain, waves):
+    inputs = np.asarray(domain.from_wave(waves[:4]))
+    shifted = np.roll(inputs, 7, axis=2)
+    for one, other in zip(inputs, shifted, strict=True):
+        assert layers.look(domain.picture(one)) == layers.look(domain.picture(other))
+    assert len({layers.look(domain.picture(one)) for one in inputs}) == 4
+
+
+def test_file_names_of_layers_never_meet():
+    names = ["a/b", "A/B", "a-b", "", "…", "x" * 300]
+    slugs = [layers.slug(number, name) for number, name in enumerate(names)]
+    assert len({one.lower() for one in slugs}) == len(names)
+    assert all(re.fullmatch(r"[A-Za-z0-9-]{1,60}", one) for one in slugs)
+
+
+def test_results_show_themselves_in_a_notebook(result):
+    shown = result.select(range(3))._repr_html_()
+    assert shown.count("<svg") == 3
+    assert "one:0" in shown
+    assert "<script" not in shown
+    many = report.html_for(result, most=2)
+    assert "and 13 more" in many
