@@ -1,0 +1,1 @@
+"""Weights that come from elsewhere: readers of foreign files and their translation into the families."""
