@@ -85,7 +85,7 @@ def test_shrink_takes_block_means_and_thins_the_axes(picture):
 def test_ticks_stand_at_the_middle_of_their_pixel(picture):
     for share, label in pictures.ticks(picture.x):
         chex.assert_trees_all_close(share, (float(label) / 0.016 + 0.5) / 40, atol=1e-9)
-    found = dict((label, share) for share, label in pictures.ticks(picture.y, 8))
+    found = {label: share for share, label in pictures.ticks(picture.y, 8)}
     assert {"100", "1k", "2k"} <= set(found)
     assert found["2k"] < found["100"], "row 0 is the top"
     row = found["1k"] * 24 - 0.5

@@ -1,0 +1,467 @@
+"""The atlas in a real headless Chromium: opened from the disk, looked at, listened to, typed into."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import time
+
+import pytest
+
+from nd_jax import report
+from nd_jax.report.page import to_json
+
+pytestmark = pytest.mark.browser
+
+REQUIRED = os.environ.get("ND_JAX_REQUIRE_BROWSER") == "1" or os.environ.get("CI") in ("1", "true")
+FLAGS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-quic --no-first-run "
+    "--disable-background-networking --disable-component-update --disable-sync "
+    "--autoplay-policy=no-user-gesture-required --mute-audio --window-size=1280,800"
+)
+
+
+def unavailable(reason):
+    """A browser that must be there and is not is a failure; anywhere else the tests are skipped."""
+    (pytest.fail if REQUIRED else pytest.skip)(f"no browser tests: {reason}")
+
+
+def program(variable, names):
+    found = os.environ.get(variable) or next(filter(None, map(shutil.which, names)), None)
+    if not found:
+        unavailable(f"{names[0]} is not installed (or set {variable}); apt-get install chromium chromium-driver")
+    return found
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    try:
+        from selenium import webdriver
+        from selenium.common.exceptions import WebDriverException
+        from selenium.webdriver.chrome.service import Service
+    except ImportError:
+        unavailable("selenium is not installed: pip install selenium")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program("ND_JAX_CHROMIUM", ("chromium", "chromium-browser", "google-chrome"))
+    service = program("ND_JAX_CHROMEDRIVER", ("chromedriver",))
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    for flag in FLAGS.split():
+        options.add_argument(flag)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
+    for attempt in range(3):
+        try:
+            browser = webdriver.Chrome(options=options, service=Service(service))
+            break
+        except WebDriverException as error:
+            if attempt == 2:
+                unavailable(f"Chromium does not start: {error.msg}")
+            time.sleep(1)
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture(scope="module")
+def pages(result, exemplars, tmp_path_factory):
+    """The same atlas as a folder, as a single file, and as a sweep that still runs."""
+    base = tmp_path_factory.mktemp("pages")
+    folder = report.atlas(result, base / "folder", exemplars=exemplars, title="Small", progress=False)
+    single = report.atlas(result, base / "single", exemplars=exemplars, title="Small", single_file=True, progress=False)
+    running = report.atlas(
+        result.select(range(4)),
+        base / "running",
+        title="Small",
+        planned={"one": 12, "two": 4},
+        seconds_left=170.0,
+        command="make demo",
+        progress=False,
+    )
+    return {"folder": folder, "single": single, "running": running}
+
+
+class Atlas:
+    """One opened page."""
+
+    def __init__(self, driver, path):
+        self.driver, self.path = driver, path
+
+    def run(self, script, *arguments):
+        return self.driver.execute_script(script, *arguments)
+
+    def until(self, script, seconds=15.0):
+        """Waits for a true value of an expression."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            value = self.run(f"return {script}")
+            if value:
+                return value
+            time.sleep(0.05)
+        raise AssertionError(
+            f"never true: {script}; the page says {self.run('return document.body.innerText')[:800]!r}"
+        )
+
+    def open(self, where=""):
+        self.driver.get("about:blank")
+        self.driver.get(self.path.as_uri() + where)
+        self.until("document.querySelector('main h1')")
+        return self
+
+    def key(self, *names):
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        ActionChains(self.driver).send_keys(*names).perform()
+
+    def tiles(self):
+        return self.run("return [...document.querySelectorAll('.tile .name b')].map(n => n.textContent)")
+
+    def size(self, width, height):
+        self.driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600},
+        )
+
+    def prefer(self, theme):
+        features = [{"name": "prefers-color-scheme", "value": theme}]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+
+@contextlib.contextmanager
+def opened(driver, path):
+    """A page that must leave no error in the console and ask nothing of any network."""
+    driver.get_log("browser")
+    driver.get_log("performance")
+    page = Atlas(driver, path)
+    page.size(1280, 800)
+    page.prefer("light")
+    yield page
+    assert driver.get_log("browser") == []
+    for entry in driver.get_log("performance"):
+        message = json.loads(entry["message"])["message"]
+        if message["method"] == "Network.requestWillBeSent":
+            request = message["params"]
+            if request["documentURL"].startswith("file:"):
+                assert request["request"]["url"].split(":")[0] in ("file", "data", "blob"), request["request"]["url"]
+
+
+@pytest.fixture(params=["folder", "single"])
+def atlas(request, driver, pages):
+    with opened(driver, pages[request.param]) as page:
+        yield page
+
+
+@pytest.fixture
+def page(driver, pages):
+    with opened(driver, pages["folder"]) as page:
+        yield page
+
+
+def test_the_network_shows_its_layers(atlas):
+    atlas.open()
+    assert atlas.run("return [...document.querySelectorAll('.layers h2')].map(n => n.textContent)") == ["one", "output"]
+    atlas.until("[...document.querySelectorAll('.mosaic img')].every(i => i.complete && i.naturalWidth > 0)")
+    assert "Telling bells from noise" in atlas.run("return document.querySelector('.lead').textContent")
+    assert "12" in atlas.run("return document.querySelector('.three').innerText")
+
+
+def test_a_unit_has_a_link_a_picture_axes_and_natural_sounds(atlas):
+    atlas.open("#/one/5")
+    assert atlas.run("return document.querySelector('h1').textContent") == "one unit 5"
+    atlas.until("document.querySelector('.big img').naturalWidth === 32")
+    atlas.until("document.querySelectorAll('.naturals > li').length === 4")
+    atlas.until("[...document.querySelectorAll('.naturals img')].every(i => i.naturalWidth === 32)")
+    assert atlas.run("return document.querySelectorAll('.naturals .curve path').length") == 4
+    labels = atlas.run("return [...document.querySelectorAll('.big .yaxis span')].map(n => n.textContent)")
+    assert {"500", "1k", "2k"} <= set(labels)
+    text = atlas.run("return document.querySelector('.big').innerText")
+    assert "frequency (Hz, mel scale)" in text
+    assert "time (s)" in text
+    assert "−80 dB" in text
+    assert atlas.run("return document.querySelectorAll('.strip .frame').length") == 3
+    assert "nd.objectives.channel('one', [5])" in atlas.run("return document.querySelector('pre').textContent")
+    endings = atlas.run("return [...document.querySelectorAll('.files a')].map(a => a.textContent.split(' ')[0])")
+    assert endings == ["wav", "npz", "png", "json"]
+
+
+def test_the_player_plays_with_the_playhead_and_one_sound_at_a_time(atlas):
+    atlas.open("#/one/0")
+    atlas.until("document.querySelectorAll('.naturals .player button').length >= 8")
+    atlas.run("document.querySelector('.play').click()")
+    atlas.until("document.getElementById('player').currentTime > 0.1")
+    assert atlas.run("return document.querySelector('.play').textContent") == "Stop"
+    atlas.until("parseFloat(document.querySelector('.big .head').style.left) > 5")
+    assert "played at" in atlas.run("return document.querySelector('.player').innerText")
+    before = atlas.run("return document.getElementById('player').src")
+    atlas.run("document.querySelectorAll('.naturals .player button')[1].click()")
+    atlas.until(f"document.getElementById('player').src !== {json.dumps(before)}")
+    atlas.until("document.getElementById('player').currentTime > 0.05")
+    assert atlas.run("return document.querySelector('.play').textContent") == "Play"
+    assert atlas.run("return document.querySelectorAll('audio').length") == 1
+    atlas.until("document.getElementById('player').ended || document.getElementById('player').paused")
+    assert atlas.run("return document.querySelector('.big .head').hidden")
+
+
+def test_pressing_the_picture_plays_from_there(page):
+    page.open("#/one/0")
+    page.until("document.querySelector('.big img').naturalWidth")
+    page.run(
+        "const plot = document.querySelector('.big .plot'), box = plot.getBoundingClientRect();"
+        "plot.dispatchEvent(new MouseEvent('click', {clientX: box.left + box.width * .6, clientY: box.top + 9}))"
+    )
+    page.until("document.getElementById('player').currentTime > 0.25")
+
+
+def test_search_filters_by_number_label_and_reason(atlas):
+    atlas.open("#/one")
+    assert len(atlas.tiles()) == 12
+    atlas.key("/")
+    atlas.key("1")
+    atlas.until("document.querySelectorAll('.tile').length === 1")
+    assert atlas.tiles() == ["1"]
+    atlas.key("\ue00c")
+    atlas.until("document.querySelectorAll('.tile').length === 12")
+    atlas.key("/")
+    atlas.key("xyz")
+    atlas.until("document.querySelector('.rest').checkVisibility()")
+    assert atlas.tiles() == []
+    atlas.open()
+    atlas.key("/")
+    atlas.key("bell")
+    atlas.until("location.hash === '#/all'")
+    atlas.until("document.querySelectorAll('.tile').length === 1")
+    assert atlas.run("return document.querySelector('.tile .name').innerText").split("\n")[-1] == "bell"
+
+
+def test_sorting(page):
+    page.open("#/one")
+    score = page.run(
+        "const i = JSON.parse(document.getElementById('index').textContent).layers[0];"
+        "return i.unit.map(u => String(u)).sort((a, b) => i.score[b] - i.score[a])"
+    )
+    sort = (
+        "const s = [...document.querySelectorAll('select')].find(s => [...s.options].some(o => o.value === arguments[0]"
+        "));"
+        "s.value = arguments[0]; s.dispatchEvent(new Event('change'))"
+    )
+    page.run(sort, "score")
+    assert page.tiles() == score
+    page.run(sort, "bright")
+    assert sorted(page.tiles()) == sorted(score)
+    assert page.tiles() != score
+    page.run("document.querySelectorAll('.face')[4].focus()")
+    chosen = page.tiles()[4]
+    page.key("m")
+    page.until(f"document.querySelector('.tile .name b').textContent === '{chosen}'")
+
+
+def test_filter_by_layer(page):
+    page.open("#/all")
+    assert len(page.tiles()) == 15
+    page.run("const s = document.querySelector('select'); s.value = 'output'; s.dispatchEvent(new Event('change'))")
+    page.until("document.querySelectorAll('.tile').length === 3")
+    assert page.run("return location.hash") == "#/output"
+
+
+def test_keyboard_only(atlas):
+    down, right, enter, left = "\ue015", "\ue014", "\ue007", "\ue012"
+    atlas.open("#/one")
+    atlas.key(right)
+    atlas.until("document.activeElement.matches('.face')")
+    atlas.key(right)
+    atlas.key(right)
+    focused = "document.activeElement.closest('.tile').querySelector('b').textContent"
+    assert atlas.run(f"return {focused}") == "2"
+    atlas.key(down)
+    columns = atlas.run(
+        "return getComputedStyle(document.querySelector('.tiles')).gridTemplateColumns.split(' ').length"
+    )
+    assert int(atlas.run(f"return {focused}")) == min(2 + columns, 11) or columns > 9
+    atlas.key(" ")
+    atlas.until("document.querySelector('.face.playing')")
+    atlas.until("document.getElementById('player').currentTime > 0")
+    atlas.key(enter)
+    atlas.until("document.querySelector('.big')")
+    number = int(atlas.run("return location.hash.split('/').pop()"))
+    atlas.key(left)
+    atlas.until(f"location.hash === '#/one/{number - 1}'")
+    atlas.key(" ")
+    atlas.until("!document.getElementById('player').paused")
+    atlas.key("u")
+    atlas.until("document.querySelectorAll('.tile').length === 12")
+    assert atlas.run(f"return {focused}") == str(number - 1), "focus returns to the unit one came from"
+    atlas.key("?")
+    atlas.until("document.getElementById('help').checkVisibility()")
+    atlas.key("\ue00c")
+    atlas.until("!document.getElementById('help').checkVisibility()")
+
+
+def test_tiles_are_buttons_with_names(page):
+    page.open("#/one")
+    names = page.run("return [...document.querySelectorAll('.face')].map(f => f.getAttribute('aria-label'))")
+    assert all(name.startswith(("Play one unit", "Open one unit")) and "score" in name for name in names)
+    unnamed = page.run(
+        "return [...document.querySelectorAll('button, a, input, select, img')].filter(n => !("
+        "n.getAttribute('aria-label') || n.textContent.trim() || n.hasAttribute('alt') || n.closest('label'))).length"
+    )
+    assert unnamed == 0
+
+
+@pytest.mark.parametrize("where", ["", "#/one", "#/all", "#/one/3", "#/output/1", "#/nowhere"])
+def test_phone_width_has_no_sideways_scroll(page, where):
+    page.size(360, 740)
+    page.open(where)
+    page.until("document.readyState === 'complete'")
+    if where.count("/") == 2:
+        page.until("document.querySelector('pre')")
+    assert page.run("return document.documentElement.scrollWidth") <= 360
+    if where == "#/one":
+        tops = page.run("return [...document.querySelectorAll('.tile')].map(t => t.getBoundingClientRect().top)")
+        assert tops.count(tops[0]) == 3
+
+
+CONTRAST = """
+const parse = c => c.match(/[\\d.]+/g).map(Number);
+const light = c => {
+  const [r, g, b] = c.map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+  return .2126 * r + .7152 * g + .0722 * b; };
+const ground = n => { for (; n; n = n.parentElement) { const c = parse(getComputedStyle(n).backgroundColor);
+  if (c.length < 4 || c[3] > 0) return c; } return [255, 255, 255]; };
+let worst = 99, who = '';
+for (const n of document.querySelectorAll('body *')) {
+  if (![...n.childNodes].some(k => k.nodeType === 3 && k.textContent.trim()) || !n.checkVisibility()) continue;
+  if (n.closest('.sr, .skip, :disabled, [aria-disabled=true], script, style')) continue;
+  const a = light(parse(getComputedStyle(n).color)), b = light(ground(n));
+  const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+  if (ratio < worst) { worst = ratio; who = n.className + ': ' + n.textContent.slice(0, 40); }
+}
+return [worst, who];
+"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("where", ["", "#/one", "#/one/3"])
+def test_contrast_in_both_themes(page, theme, where):
+    page.prefer(theme)
+    page.open(where)
+    if where.count("/") == 2:
+        page.until("document.querySelector('pre')")
+    page.run("document.getElementById('help').hidden = false")
+    worst, who = page.run(CONTRAST)
+    assert worst >= 4.5, who
+
+
+def test_the_theme_follows_the_system_until_it_is_chosen(page):
+    ground = "getComputedStyle(document.body).backgroundColor"
+    page.prefer("dark")
+    page.open("#/one")
+    page.run("localStorage.clear()")
+    page.open("#/one")
+    assert page.run(f"return {ground}") == "rgb(13, 11, 18)"
+    assert page.run("return getComputedStyle(document.querySelector('img.map')).filter") == "none"
+    page.key("t")
+    page.until(f"{ground} === 'rgb(255, 255, 255)'")
+    assert "paper" in page.run("return getComputedStyle(document.querySelector('img.map')).filter")
+    page.open("#/one/1")
+    assert page.run(f"return {ground}") == "rgb(255, 255, 255)", "the choice is remembered"
+    page.run("localStorage.clear()")
+
+
+def test_the_light_map_in_the_browser_is_the_light_map(page, domain, result):
+    """The PNG files are magma; the filter of the page must turn them into the colours that `pictures.pixels` gives."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    from nd_jax.report import pictures
+
+    page.prefer("light")
+    page.open("#/one/2")
+    page.until("document.querySelector('.big img').naturalWidth")
+    page.run(
+        "const i = document.querySelector('.big img');"
+        "document.body.replaceChildren(document.querySelector('.filters'), i);"
+        "i.style.cssText = 'position:fixed;left:0;top:0;width:320px;height:240px'"
+    )
+    time.sleep(0.3)
+    seen = np.asarray(Image.open(io.BytesIO(page.driver.get_screenshot_as_png())).convert("RGB"))
+    expected = pictures.pixels(domain.picture(result.inputs[result.find("one:2")]), "light")
+    difference = np.abs(seen[5:240:10, 5:320:10].astype(int) - expected)
+    assert difference.max() <= 8
+    assert difference.mean() <= 2
+
+
+@pytest.mark.parametrize("where", ["", "#/output", "#/output/1", "#/output/2", "#/one/0"])
+def test_hostile_labels_are_text(atlas, where):
+    atlas.open(where)
+    if where.count("/") == 2:
+        atlas.until("document.querySelectorAll('.naturals h3').length")
+    time.sleep(0.2)
+    assert "pwned" not in atlas.run("return document.title").replace("document.title='pwned'", "")
+    assert atlas.run("return document.querySelectorAll('img[onerror], main script, nav script').length") == 0
+    if where == "#/output/1":
+        assert "<img src=x onerror" in atlas.run("return document.querySelector('h1').textContent")
+
+
+def test_unknown_places_say_so(page):
+    page.open("#/one/99")
+    assert "There is no layer or unit" in page.run("return document.querySelector('main').innerText")
+
+
+def test_a_running_sweep(driver, pages):
+    with opened(driver, pages["running"]) as page:
+        page.open()
+        text = page.run("return document.querySelector('main').innerText")
+        assert "4 of 16 units, about 3 min left" in text
+        assert "make demo" in text
+        assert "Not computed yet" in text
+        page.open("#/one")
+        assert "8 more units of this layer not computed yet" in page.run("return document.body.innerText")
+        page.open("#/one/1")
+        page.until("document.querySelector('pre')")
+        assert "None were given" in page.run("return document.body.innerText")
+
+
+def test_copying_the_call(page):
+    page.driver.execute_cdp_cmd(
+        "Browser.setPermission", {"permission": {"name": "clipboard-write"}, "setting": "granted"}
+    )
+    page.open("#/one/3")
+    page.until("document.querySelector('.call button')")
+    page.run("document.querySelector('.call button').click()")
+    page.until("document.querySelector('.call button').textContent === 'Copied'")
+
+
+def test_two_thousand_units_stay_quick(driver, result, tmp_path):
+    """The grid of 2,000 units: the index is blown up by hand, the pictures stay those of the first units."""
+    path = report.atlas(result.select(range(12)), tmp_path, title="Large", progress=False)
+    text = path.read_text(encoding="utf-8")
+    head, rest = text.split('<script type="application/json" id="index">', 1)
+    body, tail = rest.split("</script>", 1)
+    index = json.loads(body)
+    layer = index["layers"][0]
+    for name, column in layer.items():
+        if isinstance(column, list):
+            layer[name] = [column[place % 12] for place in range(2000)]
+    layer["key"], layer["unit"] = [str(place) for place in range(2000)], list(range(2000))
+    path.write_text(
+        f'{head}<script type="application/json" id="index">{to_json(index)}</script>{tail}', encoding="utf-8"
+    )
+    page = Atlas(driver, path)
+    page.size(1280, 800)
+    page.open()
+    milliseconds = page.run(
+        "const start = performance.now(); location.hash = '#/one';"
+        "window.dispatchEvent(new HashChangeEvent('hashchange')); document.body.offsetHeight;"
+        "return performance.now() - start"
+    )
+    assert page.run("return document.querySelectorAll('.tile').length") == 2000
+    assert milliseconds < 3000
+    milliseconds = page.run(
+        "const start = performance.now(), s = document.getElementById('search'); s.value = '19';"
+        "s.dispatchEvent(new Event('input')); document.body.offsetHeight; return performance.now() - start"
+    )
+    assert page.tiles() == ["19"]
+    assert milliseconds < 1000
+    asked = page.run("return performance.getEntriesByType('resource').filter(e => e.name.endsWith('.png')).length")
+    assert asked < 400, "pictures out of sight are not loaded"
