@@ -1,7 +1,7 @@
 """How well, and how fast, `nd_jax.audio.LogMel.inverse` turns log-mel spectrograms back into sound.
 
-    python experiments/benchmark_inverse.py                          # procedural sounds, no data needed, about 2 minutes
-    python experiments/benchmark_inverse.py --data-dir FOLDER        # the sound files of a folder (at most --sounds)
+    python experiments/benchmark_inverse.py                        # procedural sounds, no data needed, about 2 minutes
+    python experiments/benchmark_inverse.py --data-dir FOLDER      # the sound files of a folder (at most --sounds)
 
 For every front end it prints, for several numbers of rounds:
   convergence: || |STFT(y)| - M || / || M ||, the mean over sounds, where y is the sound made and M the magnitudes that

@@ -272,7 +272,7 @@ def spectrogram_db(wave: Any, *, n_fft: int, hop_length: int, floor_db: float = 
     """
     scale = 2.0 / float(padded_window("hann", n_fft, n_fft).sum())
     squared = spectrum_power(stft(wave, n_fft=n_fft, hop_length=hop_length)) * scale**2
-    return 10.0 * jnp.log10(jnp.maximum(squared, 10.0 ** (floor_db / 10)))
+    return jnp.maximum(10.0 * jnp.log10(jnp.maximum(squared, 10.0 ** (floor_db / 10))), floor_db)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -348,11 +348,30 @@ class LogMel:
     ) -> jax.Array:
         """Levels to sound: (..., n_mels, frames) in dBFS -> (..., num_samples(frames)) float32.
 
+        Method: the bands are spread over the bins by four multiplicative updates (`mel_to_linear`, non-negative by
+        construction), then `n_iter` rounds of `mel_griffin_lim` find phases and fine structure together.
+
+        Measured with `python experiments/benchmark_inverse.py [--data-dir FOLDER]` on 32 sounds of 2 s (16 kHz, 128
+        bands) or 1 s (8 kHz, 64 bands), 32 rounds: spectral convergence, mean log-mel error over the cells above
+        floor + 20 dB, and seconds a sound when batched on 2 busy CPU cores.
+
+        | sounds             | front end        | convergence | log-mel error | s / sound |
+        |--------------------|------------------|-------------|---------------|-----------|
+        | instrument notes   | 16 kHz, 128 mels | 0.028       | 0.50 dB       | 0.10      |
+        | spoken digits      | 8 kHz, 64 mels   | 0.039       | 0.39 dB       | 0.01      |
+        | procedural         | 16 kHz, 128 mels | 0.036       | 0.42 dB       | 0.09      |
+        | procedural         | 8 kHz, 64 mels   | 0.056       | 0.69 dB       | 0.02      |
+
+        Half as many rounds take half the time for about 1.5 times the error; twice as many, 0.6 times.
+
         Args:
-          levels: dBFS; what lies on or below the floor is silence.
-          n_iter: rounds of Griffin-Lim.
+          levels: dBFS; what lies on or below the floor is silence, exactly 0 when everything does.
+          n_iter: rounds.
           momentum: of Griffin-Lim.
           key: draws the first phases; None always draws the same ones.
+
+        Raises:
+          ValueError: another shape.
         """
         levels = jnp.asarray(levels, jnp.float32)
         if levels.ndim < 2 or levels.shape[-2] != self.n_mels:
@@ -365,7 +384,9 @@ def _log_mel(wave: Any, transform: LogMel) -> jax.Array:
     spectrum = stft(wave, n_fft=transform.n_fft, hop_length=transform.hop_length, win_length=transform.win_length)
     bands = jnp.einsum("mb,...bt->...mt", transform.filters, spectrum_power(transform.gain * spectrum, transform.power))
     decibels = 20.0 / transform.power
-    return decibels * jnp.log10(jnp.maximum(bands, 10.0 ** (transform.floor_db / decibels)))
+    levels = decibels * jnp.log10(jnp.maximum(bands, 10.0 ** (transform.floor_db / decibels)))
+    # Once more in dB, where the floor is exact.
+    return jnp.maximum(levels, transform.floor_db)
 
 
 @functools.partial(jax.jit, static_argnames=("transform", "n_iter"))
