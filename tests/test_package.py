@@ -169,24 +169,6 @@ def test_public_names_are_exactly_those_of_all():
         _ = nd_jax.vizualize
 
 
-def public_members(module_name: str):
-    """(qualified name, object) of the public functions, classes and methods that a module defines."""
-    module = importlib.import_module(module_name)
-    for name, value in vars(module).items():
-        if name.startswith("_") or getattr(value, "__module__", None) != module_name:
-            continue
-        if inspect.isclass(value) or inspect.isfunction(value):
-            yield f"{module_name}.{name}", value
-        if inspect.isclass(value):
-            for method, function in vars(value).items():
-                if isinstance(function, property):
-                    function = function.fget
-                function = getattr(function, "__func__", function)
-                ours = inspect.isfunction(function) and function.__module__ == module_name
-                if ours and not method.startswith("_") and method not in ("tree_flatten", "tree_unflatten"):
-                    yield f"{module_name}.{name}.{method}", getattr(value, method)
-
-
 PROTOCOLS = (
     nd_jax.visualize.parameterizations.Parameterization,
     nd_jax.visualize.penalties.Penalty,
@@ -194,31 +176,46 @@ PROTOCOLS = (
 )
 
 
-def is_documented(name: str, value: object) -> bool:
-    """A docstring of its own or inherited, a member of a protocol, or an attribute that the class's docstring names."""
-    if inspect.getdoc(value):
+def public_members(module):
+    """(owner, name, object) of the public functions and classes that a module defines, and of the methods of these."""
+    for name, value in vars(module).items():
+        if name.startswith("_") or getattr(value, "__module__", None) != module.__name__:
+            continue
+        if inspect.isclass(value) or inspect.isfunction(value):
+            yield module, name, value
+        if inspect.isclass(value):
+            for method, function in vars(value).items():
+                if isinstance(function, property):
+                    function = function.fget
+                function = getattr(function, "__func__", function)
+                ours = inspect.isfunction(function) and function.__module__ == module.__name__
+                if ours and not method.startswith("_") and method not in ("tree_flatten", "tree_unflatten"):
+                    yield value, method, getattr(value, method)
+
+
+def is_documented(module, owner, name, value) -> bool:
+    """A docstring of its own or inherited, a member of a protocol, or named by the docstring of its class or module."""
+    if inspect.getdoc(value) or any(inspect.getdoc(vars(protocol).get(name)) for protocol in PROTOCOLS):
         return True
-    *owner, member = name.split(".")
-    if any(inspect.getdoc(vars(protocol).get(member)) for protocol in PROTOCOLS):
-        return True
-    cls = getattr(importlib.import_module(".".join(owner[:-1])), owner[-1], None) if len(owner) > 2 else None
-    return inspect.isclass(cls) and re.search(rf"\b{member}\b", inspect.getdoc(cls) or "") is not None
+    text = f"{inspect.getdoc(owner)} {inspect.getdoc(module)}" if inspect.isclass(owner) else ""
+    return re.search(rf"\b{name}\b", text) is not None
 
 
 @pytest.mark.parametrize("module_name", public_modules())
 def test_public_names_have_docstrings_and_annotations(module_name):
-    assert inspect.getdoc(importlib.import_module(module_name)), f"{module_name} has no docstring"
-    for name, value in public_members(module_name):
-        assert is_documented(name, value), f"{name} has no docstring"
-        if isinstance(value, property):
-            value = value.fget
-        if not inspect.isfunction(value):
+    module = importlib.import_module(module_name)
+    assert inspect.getdoc(module), f"{module_name} has no docstring"
+    for owner, name, value in public_members(module):
+        where = f"{module_name}.{name}" if owner is module else f"{module_name}.{owner.__name__}.{name}"
+        assert is_documented(module, owner, name, value), f"{where} has no docstring"
+        function = value.fget if isinstance(value, property) else value
+        if not inspect.isfunction(function):
             continue
-        signature = inspect.signature(value)
-        assert signature.return_annotation is not inspect.Signature.empty, f"{name} has no return annotation"
-        for parameter in list(signature.parameters.values()):
-            if parameter.name not in ("self", "cls"):
-                assert parameter.annotation is not inspect.Parameter.empty, f"{name}({parameter.name}) is not annotated"
+        signature = inspect.signature(function)
+        assert signature.return_annotation is not inspect.Signature.empty, f"{where} has no return annotation"
+        for parameter in signature.parameters.values():
+            annotated = parameter.annotation is not inspect.Parameter.empty
+            assert annotated or parameter.name in ("self", "cls"), f"{where}({parameter.name}) is not annotated"
 
 
 # ------------------------------------------------------------------------------------------------------------ files
