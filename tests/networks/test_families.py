@@ -37,7 +37,7 @@ def _layers(module, shape):
         ("dcgan_generator", {}, (100,), (28, 28, 1), 2_305_472),
         ("lenet", {}, (28, 28, 1), (10,), 44_426),
         ("lenet", {}, (32, 32, 3), (10,), 62_006),
-        ("audio_cnn", {"heads": [["digit", 10]]}, (128, 64, 1), (10,), 162_754),
+        ("audio_cnn", {"heads": [["digit", 10]]}, (128, 64, 1), (10,), 173_490),
     ],
 )
 def test_parameters_and_shapes(name, config, shape, output, parameters):
