@@ -91,9 +91,8 @@ class Rotate:
         self.check(domain)
         least = -self.degrees if self.least is None else self.least
         angle = jnp.deg2rad(jax.random.uniform(key, (), minval=least, maxval=self.degrees))
-        silence = domain.silence()
-        # Only what differs from the background moves, so that background comes in at the corners.
-        return core.inside(_rotated(x - silence, angle) + silence, domain)
+        outside = 1.0 - _coverage(angle, *x.shape[:2])
+        return _rotated(x, angle) + domain.silence() * outside[..., None]
 
 
 def rotate(degrees: float, *, least: float | None = None, allow_on_sound: bool = False) -> Rotate:
@@ -117,6 +116,12 @@ def _positions(angle: jax.Array, height: int, width: int) -> tuple[jax.Array, ja
     column = np.arange(width, dtype=np.float32)[None, :] - middle[1]
     cosine, sine = jnp.cos(angle), jnp.sin(angle)
     return cosine * row + sine * column + middle[0], cosine * column - sine * row + middle[1]
+
+
+def _coverage(angle: jax.Array, height: int, width: int) -> jax.Array:
+    """The sum of the bilinear weights that fall inside the image, (height, width): 1 inside, 0 outside."""
+    row, column = _positions(angle, height, width)
+    return _hat(jnp.maximum(-row, row - (height - 1)), 0.0) * _hat(jnp.maximum(-column, column - (width - 1)), 0.0)
 
 
 @jax.custom_vjp
@@ -164,8 +169,9 @@ def _rotated_backward(angle: jax.Array, cotangent: jax.Array) -> tuple[jax.Array
 _rotated.defvjp(_rotated_forward, _rotated_backward)
 
 
-def _hat(distance: jax.Array) -> jax.Array:
-    return jnp.maximum(0.0, 1.0 - jnp.abs(distance))
+def _hat(distance: jax.Array, least: float = -math.inf) -> jax.Array:
+    """1 at 0, falling to 0 at a distance of 1; distances below `least` count as `least`."""
+    return jnp.maximum(0.0, 1.0 - jnp.abs(jnp.maximum(distance, least)))
 
 
 def _picked(x: jax.Array, row: jax.Array, column: jax.Array) -> jax.Array:

@@ -34,10 +34,10 @@ class Blur:
             return x
         sigma = jax.random.uniform(key, (), minval=self.sigma, maxval=largest) / step
         if core.is_waveform(domain):
-            return core.inside(_low_pass(x, sigma, math.ceil(4 * largest / step)), domain)
+            return _low_pass(x, sigma, math.ceil(4 * largest / step))
         for axis in axes:
             x = core.interpolate(x, core.blur_matrix(sigma, x.shape[axis]), axis)
-        return core.inside(x, domain)
+        return x
 
 
 def blur(sigma: float, most: float | None = None) -> Blur:
@@ -81,7 +81,7 @@ class Bilateral:
         spans = [range(-reach, reach + 1) if axis in axes else (0,) for axis in range(x.ndim - 1)]
         offsets = tuple(offset for offset in itertools.product(*spans) if any(offset))
         tone = self.tone * (domain.high - domain.low) if math.isfinite(domain.high - domain.low) else self.tone
-        return core.inside(jnp.moveaxis(_bilateral(jnp.moveaxis(x, -1, 0), offsets, sigma, tone), 0, -1), domain)
+        return jnp.moveaxis(_bilateral(jnp.moveaxis(x, -1, 0), offsets, sigma, tone), 0, -1)
 
 
 def bilateral(sigma: float, *, tone: float = 0.1) -> Bilateral:
