@@ -1,4 +1,4 @@
-"""Training: the data-parallel step, losses, the host loop of a classifier, checkpoints that a killed run resumes from."""
+"""Training: the data-parallel step, losses, the host loop of a classifier, resumable checkpoints."""
 
 from nd_jax.training.checkpoints import CheckpointError, Checkpoints
 from nd_jax.training.classifier import Settings, Task, Trained, TrainingError, predictor, train

@@ -65,9 +65,10 @@ def shift_pitch(
       samples: length of the result.
       semitones: largest shift; shifts that would leave lowest ... highest are not drawn.
       cents: additional detuning of at most this many hundredths of a semitone, too little to change the label.
-      lowest, highest: the range of labels, MIDI numbers.
-      early, late: the note begins between `early` samples after the start of the result (silence first) and `late`
-        samples before it (the attack is cut).
+      lowest: of the range of labels, MIDI number.
+      highest: of the range of labels, MIDI number.
+      early: the note begins at most so many samples after the start of the result, with silence before it.
+      late: or at most so many samples before it, so that the attack is cut.
 
     Returns:
       The note (samples,) and its new MIDI number.
@@ -164,7 +165,8 @@ def mask(levels: jax.Array, *, key: jax.Array, bands: int, frames: int, fill: fl
     Args:
       levels: (all bands, all frames).
       key: randomness.
-      bands, frames: largest widths; 0 for none.
+      bands: largest width in bands; 0 for none.
+      frames: largest width in frames; 0 for none.
       fill: the value of what is hidden, the floor of a log-mel.
     """
 
@@ -192,7 +194,8 @@ def harmonic_note(
     Args:
       pitch: MIDI number, scalar.
       key: randomness.
-      samples, sample_rate: length of the result and its rate in Hz.
+      samples: length of the result.
+      sample_rate: in Hz.
       table: length of a wavetable.
       cents: largest detuning.
 

@@ -1,7 +1,7 @@
 """Resumable runs: what a training needs to go on exactly where it was, on disk.
 
-Orbax's CheckpointManager behind one save / restore pair. Arrays are written as plain numpy, so a run that was started on
-eight accelerators goes on on one CPU; notes (data position, best score, counters, settings) are JSON beside them.
+Orbax's CheckpointManager behind one save / restore pair. Arrays are written as plain numpy, so a run that was started
+on eight accelerators goes on on one CPU; notes (data position, best score, counters, settings) are JSON beside them.
 A checkpoint is complete or it is not there: what a killed process left half-written is never offered for restoring.
 """
 

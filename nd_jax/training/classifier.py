@@ -15,6 +15,7 @@ import functools
 import json
 import math
 import pathlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -36,7 +37,7 @@ Present = Callable[[Example], jax.Array]
 
 
 class TrainingError(RuntimeError):
-    """A training cannot go on: the loss is not finite, or the replicas have drifted apart; the message names the step."""
+    """A training cannot go on: the loss is not finite, or the replicas differ; the message names the step."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +111,7 @@ class Trained:
       score: its validation score, 0 ... 1.
       step: the step after which it was reached.
       steps_done: where training ended; fewer than `Settings.steps` after an early stop.
+      seconds: time it took, over all interruptions.
       log: one dict per evaluation.
     """
 
@@ -117,6 +119,7 @@ class Trained:
     score: float
     step: int
     steps_done: int
+    seconds: float
     log: list[dict[str, Any]]
 
 
@@ -343,10 +346,8 @@ class _Window:
         """Fetches what waits, stops on what is not finite, and returns the latest loss for the bar."""
         first = self.start + len(self.fetched)
         for metrics in jax.device_get(self.waiting):
-            steps = max(np.size(metrics["loss"]), 1)
-            self.fetched += [
-                jax.tree.map(lambda value, at=at: np.reshape(value, steps)[at], metrics) for at in range(steps)
-            ]
+            columns, structure = jax.tree.flatten(jax.tree.map(np.ravel, metrics))
+            self.fetched += [jax.tree.unflatten(structure, row) for row in zip(*columns, strict=True)]
         self.waiting = []
         for step, metrics in enumerate(self.fetched[first - self.start :], start=first + 1):
             for name in ("loss", "gradient_norm"):
@@ -376,7 +377,8 @@ class _Run:
         self.patience = settings.patience
         self.state = state
         self.best = jax.device_get({"params": state["params"], **state["collections"]})
-        self.notes: dict[str, Any] = {"done": 0, "score": -1.0, "step": 0, "waited": 0, "log": []}
+        self.notes: dict[str, Any] = {"done": 0, "score": -1.0, "step": 0, "waited": 0, "seconds": 0.0, "log": []}
+        self.clock = time.perf_counter()
         self.folder = None if folder is None else pathlib.Path(folder).expanduser()
         self.checkpoints = None if self.folder is None else Checkpoints(self.folder / "checkpoints")
         if self.checkpoints is not None:
@@ -404,10 +406,13 @@ class _Run:
         total = sum(task.head_weights.values())
         score = sum(task.head_weights[head] * right[head] for head in right) / total
         better = score > self.notes["score"]
-        if better:
+        if score >= self.notes["score"]:  # of equally good ones the latest: it has been trained for longer
             self.best = jax.device_get(variables)
             self.notes |= {"score": score, "step": step}
         self.notes["waited"] = 0 if better else self.notes["waited"] + 1
+        now = time.perf_counter()
+        self.notes["seconds"] += now - self.clock
+        self.clock = now
         self.notes["done"] = step
         self.notes["log"].append({"step": step, **window.means(), "validation": right, "score": score})
 
@@ -422,7 +427,7 @@ class _Run:
     def result(self) -> Trained:
         """The best variables, and how they came about."""
         notes = self.notes
-        return Trained(self.best, notes["score"], notes["step"], notes["done"], notes["log"])
+        return Trained(self.best, notes["score"], notes["step"], notes["done"], notes["seconds"], notes["log"])
 
     def _restore(self) -> None:
         assert self.checkpoints is not None and self.folder is not None

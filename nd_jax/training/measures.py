@@ -16,7 +16,8 @@ def wilson_interval(right: int, total: int, z: float = 1.959964) -> tuple[float,
     """The Wilson score interval of a proportion (Wilson 1927); z = 1.96 gives 95 %.
 
     Args:
-      right, total: counts, 0 <= right <= total, total at least 1.
+      right: how many of them, 0 ... total.
+      total: at least 1.
       z: quantile of the standard normal.
 
     Returns:
@@ -54,7 +55,8 @@ def pitch_accuracy(labels: Any, predicted: Any) -> dict[str, dict[str, Any]]:
     """What counts for a pitch: exact semitone, within one semitone, and wrong by whole octaves.
 
     Args:
-      labels, predicted: (n,) in semitones, for example MIDI numbers.
+      labels: (n,) in semitones, for example MIDI numbers.
+      predicted: (n,) likewise.
 
     Returns:
       {"exact", "within_one_semitone", "octave_errors"}, each a `proportion`.

@@ -47,7 +47,8 @@ def data_parallel(step: Step, devices: Sequence[jax.Device]) -> Step:
 
     Returns:
       A function of the replicated state (donated: do not use the old one again) and of a batch whose leaves have the
-      leading axis `len(devices)` (as `data.batches(device_count=...)` gives). State and metrics come back replicated, without a device axis.
+      leading axis `len(devices)`, as `data.batches(device_count=...)` gives. State and metrics come back replicated,
+      without a device axis.
     """
     return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=0, devices=list(devices))
 

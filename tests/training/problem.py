@@ -1,4 +1,4 @@
-"""A classification problem of a second: which third of eight numbers is largest. Run as a program it trains and can be killed."""
+"""A classification problem of a second, which third of nine numbers is largest; run as a program it can be killed."""
 
 from __future__ import annotations
 

@@ -1,0 +1,81 @@
+"""Recipes: one file a task; each opens with the exact command, the time it takes and the number to expect."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nd_jax.data.arrays import Clips
+from nd_jax.domain import LogMel
+from nd_jax.training import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """One training: what a recipe's `experiments()` gives to `train_classifier`.
+
+    Attributes:
+      name: of its folder below the run's; "" for the run's own.
+      title: one line for the terminal.
+      module: the untrained network.
+      domain: its input.
+      task: what is learned.
+      held_out: arrays that training never sees, with the same names as the task's.
+      labels: {head: class names}.
+      measure: (outputs of the network for `held_out`) -> {name: proportion}, for the card.
+      card: everything of the model card that is known before training.
+    """
+
+    name: str
+    title: str
+    module: nn.Module
+    domain: LogMel
+    task: Task
+    held_out: Mapping[str, np.ndarray]
+    labels: Mapping[str, tuple[str, ...]]
+    measure: Callable[[Any], dict[str, Any]]
+    card: Mapping[str, Any]
+
+
+def samples_of(clips: Clips, samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """All sounds cut or padded with zeros to (n, samples) int16, and how many samples of each are sound."""
+    waves = np.zeros((len(clips), samples), np.int16)
+    lengths = np.zeros(len(clips), np.int32)
+    for index, wave in enumerate(clips.waves):
+        head = wave[:samples]
+        if head.dtype != np.int16:
+            head = np.round(np.clip(head, -1.0, 1.0) * 32767).astype(np.int16)
+        waves[index, : len(head)] = head
+        lengths[index] = len(head)
+    return waves, lengths
+
+
+def full_scale(wave: jax.Array) -> jax.Array:
+    """int16 samples as float32 with full scale 1."""
+    return wave.astype(jnp.float32) / 32768.0
+
+
+def with_band_mean(domain: LogMel, waves: np.ndarray, batch: int = 64) -> LogMel:
+    """The domain with the mean of every band over these sounds, (n, at least domain.samples) int16."""
+    levels = jax.jit(lambda part: jnp.sum(domain.from_wave(full_scale(part)), axis=(0, 2, 3)))
+    total = sum(
+        np.asarray(levels(waves[at : at + batch, : domain.samples]), np.float64) for at in range(0, len(waves), batch)
+    )
+    return dataclasses.replace(domain, band_mean=np.asarray(total / (len(waves) * domain.frames), np.float32))
+
+
+def describe(domain: LogMel) -> str:
+    """The front end in one line, for a model card."""
+    transform = domain.transform
+    return (
+        f"log-mel: {transform.sample_rate} Hz, n_fft {transform.n_fft}, hop {transform.hop_length}, "
+        f"{transform.n_mels} {transform.scale} bands from {transform.f_min:g} to "
+        f"{transform.f_max or transform.sample_rate / 2:g} Hz, {domain.frames} frames ({domain.samples} samples); "
+        f"values 0 ... 1 are {transform.floor_db:g} ... {domain.ceiling_db:g} dBFS"
+    )

@@ -1,0 +1,140 @@
+"""Trains a classifier and writes it as a network that nd_jax opens up.
+
+    python experiments/train_classifier.py instrument-notes --data-dir NOTES --out runs/instrument_notes
+    python experiments/train_classifier.py spoken-digits --data-dir FSDD --out runs/spoken_digits
+
+OUT/network is the trained network (`nd.load` takes it) with its model card; beside it metrics.json, metrics.jsonl and
+one confusion matrix a head. The same command again goes on where an interrupted run was. Recipes: experiments/configs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+import nd_jax as nd
+from nd_jax.experiments.configs import Experiment
+from nd_jax.experiments.configs.instrument_notes import InstrumentNotes
+from nd_jax.experiments.configs.spoken_digits import SpokenDigits
+from nd_jax.runtime import enable_compilation_cache, require
+from nd_jax.training import TrainingError, cards, measures, predictor, train
+from nd_jax.training.classifier import as_heads
+
+Recipe = InstrumentNotes | SpokenDigits
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    tyro = require("tyro", "experiments")
+    recipe = tyro.cli(Recipe, args=arguments, description=__doc__)
+    enable_compilation_cache()
+    try:
+        run(recipe, command=_command(sys.argv[1:] if arguments is None else arguments))
+    except (ValueError, OSError, ImportError, TrainingError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(recipe: Recipe, *, command: str, progress: bool = True) -> list[dict[str, Any]]:
+    """Trains and measures every experiment of a recipe.
+
+    Args:
+      recipe: what and how.
+      command: what to type to get the same; for the model card.
+      progress: whether progress is drawn on stderr.
+
+    Returns:
+      The measures of every experiment, as written to metrics.json.
+    """
+    found = []
+    for experiment in recipe.experiments():
+        folder = recipe.out / experiment.name
+        print(experiment.title)
+        found.append(_train_and_measure(experiment, recipe, folder, command, progress))
+    if len(found) > 1:
+        mean = {name: np.mean([one["accuracy"][name]["value"] for one in found]) for name in found[0]["accuracy"]}
+        summary = {"command": command, "mean": mean, "each": found}
+        (recipe.out / "metrics.json").write_text(json.dumps(summary, indent=1) + "\n")
+        print("mean: " + ", ".join(f"{name} {100 * value:.1f} %" for name, value in mean.items()))
+    return found
+
+
+def _train_and_measure(
+    experiment: Experiment, recipe: Recipe, folder: pathlib.Path, command: str, progress: bool
+) -> dict[str, Any]:
+    # --- train --------------------------------------------------------------------------------------------------------
+    trained = train(experiment.module, experiment.task, recipe.training, folder=folder, progress=progress)
+    minutes = max(1, round(trained.seconds / 60))
+
+    # --- measure on what was held out ---------------------------------------------------------------------------------
+    predict = predictor(experiment.module, experiment.task.present)
+    outputs = predict(trained.variables, experiment.held_out)
+    accuracy = experiment.measure(outputs)
+    for head, logits in as_heads(outputs, tuple(experiment.labels)).items():
+        _write_confusion(experiment, head, np.argmax(logits, axis=-1), folder)
+    for name, share in accuracy.items():
+        interval = f"{100 * share['low']:.1f} to {100 * share['high']:.1f}"
+        print(f"  {name}: {100 * share['value']:.1f} % ({interval}, {share['right']} of {share['of']})")
+
+    # --- save ---------------------------------------------------------------------------------------------------------
+    card = dict(experiment.card) | {
+        "accuracy": accuracy,
+        "command": command,
+        "time": f"{minutes} min",
+        "hardware": _hardware(),
+        "training": {"best_step": trained.step, "steps": trained.steps_done, "validation_score": trained.score},
+    }
+    one_head = len(experiment.labels) == 1
+    network = nd.Network(
+        experiment.module,
+        trained.variables,
+        input=experiment.domain,
+        labels=next(iter(experiment.labels.values())) if one_head else dict(experiment.labels),
+        apply_kwargs={"train": False},
+        card=card,
+    )
+    network.save(folder / "network", overwrite=True)
+    cards.write_card(card, folder / "network")
+    result = {"name": experiment.name, "accuracy": accuracy, "minutes": minutes, **card["training"]}
+    (folder / "metrics.json").write_text(json.dumps({"command": command, **result}, indent=1) + "\n")
+    print(f"  {folder / 'network'}")
+    return result
+
+
+def _write_confusion(experiment: Experiment, head: str, predicted: np.ndarray, folder: pathlib.Path) -> None:
+    """The confusion matrix of one head as npz, and as a picture when matplotlib is installed."""
+    names = experiment.labels[head]
+    matrix = measures.confusion_matrix(experiment.held_out[head], predicted, len(names))
+    np.savez(folder / f"confusion_{head}.npz", matrix=matrix, names=np.asarray(names))
+    measures.draw_confusion(matrix, names, folder / f"confusion_{head}.png", title=f"{head}, held out")
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """The command line without what differs from machine to machine: the folder of recordings is called DATA."""
+    words: list[str] = []
+    for word in (part for argument in arguments for part in argument.split("=", 1)):
+        if words and words[-1] == "--prepared-dir":
+            words.pop()
+        else:
+            words.append("DATA" if words and words[-1] == "--data-dir" else word)
+    return "python experiments/train_classifier.py " + shlex.join(words)
+
+
+def _hardware() -> str:
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        return f"{os.cpu_count()} CPU cores"
+    return f"{jax.local_device_count()} x {device.device_kind}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

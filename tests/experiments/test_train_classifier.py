@@ -1,0 +1,108 @@
+"""From a folder of recordings to a network that loads, through the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import chex
+import numpy as np
+import pytest
+import soundfile
+
+import nd_jax as nd
+from nd_jax.experiments import train_classifier
+from nd_jax.experiments.configs import instrument_notes, spoken_digits
+from nd_jax.training.cards import CARD_FIELDS
+
+_TINY = ["--features", "4", "6", "--training.steps", "2", "--training.batch-size", "4", "--training.eval-every", "1"]
+
+
+@pytest.fixture(scope="module")
+def notes(tmp_path_factory):
+    """Twenty-six notes of two instruments."""
+    folder = tmp_path_factory.mktemp("notes")
+    (folder / "audio").mkdir()
+    time = np.arange(16000) / 16000
+    with open(folder / "labels.csv", "w", newline="") as table:
+        rows = csv.writer(table)
+        rows.writerow(["file", "instrument", "family", "pitch_midi"])
+        for instrument, family in (("pipe", "flute"), ("box", "guitar")):
+            for midi in range(55, 68):
+                name = f"{instrument}-{midi}.wav"
+                phase = 2 * np.pi * 440 * 2 ** ((midi - 69) / 12) * time
+                wave = 0.2 * (np.sin(phase) + (family == "guitar") * np.sin(3 * phase)) * np.exp(-time)
+                soundfile.write(folder / "audio" / name, wave, 16000, subtype="PCM_16")
+                rows.writerow([name, instrument, family, midi])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """Two takes to test, one to choose and three to train for every digit and two speakers."""
+    folder = tmp_path_factory.mktemp("digits")
+    (folder / "recordings").mkdir()
+    rng = np.random.default_rng(0)
+    for speaker in ("ada", "ben"):
+        for digit in range(10):
+            for take in (3, 4, 5, 9, 10, 11):
+                wave = 0.1 * rng.normal(size=2000 + 200 * digit)
+                soundfile.write(folder / "recordings" / f"{digit}_{speaker}_{take}.wav", wave, 8000, subtype="PCM_16")
+    return folder
+
+
+def _run(name, recordings, folder, *more):
+    arguments = [name, "--data-dir", str(recordings), "--prepared-dir", str(folder / "prepared")]
+    return train_classifier.main([*arguments, "--out", str(folder / "run"), *_TINY, *more])
+
+
+def test_notes_become_a_network_with_a_card(notes, tmp_path, capsys):
+    assert _run("instrument-notes", notes, tmp_path) == 0
+    assert "pitch_exact" in capsys.readouterr().out
+    network = nd.load(tmp_path / "run" / "network")
+    assert network.input.shape == (128, 64, 1)
+    assert network.labels["family"] == ("flute", "guitar")
+    assert network.labels["pitch"][60 - 24] == "C4" and len(network.labels["pitch"]) == 61
+    outputs = network(np.zeros((2, 128, 64, 1), np.float32))
+    chex.assert_shape([outputs["pitch"], outputs["family"]], [(2, 61), (2, 2)])
+    chex.assert_shape(network.input.band_mean, (128,))
+    assert 0 < float(np.max(network.input.band_mean)) < 1
+    assert all(network.card[field] for field in CARD_FIELDS)
+    assert "--data-dir DATA --out" in network.card["command"] and "prepared" not in network.card["command"]
+    told = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert told["accuracy"] == network.card["accuracy"]
+    matrix = np.load(tmp_path / "run" / "confusion_family.npz")["matrix"]
+    assert matrix.sum() == told["accuracy"]["family"]["of"]
+    assert "95 % interval" in (tmp_path / "run" / "network" / "README.md").read_text()
+
+
+def test_every_speaker_is_left_out_once(digits, tmp_path, capsys):
+    assert _run("spoken-digits", digits, tmp_path, "--leave-out-speaker", "all") == 0
+    assert "mean: digit" in capsys.readouterr().out
+    summary = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert [one["name"] for one in summary["each"]] == ["ada", "ben"]
+    assert all(one["accuracy"]["digit"]["of"] == 60 for one in summary["each"])
+    assert nd.load(tmp_path / "run" / "ben" / "network").labels == tuple("0123456789")
+
+
+def test_splits_never_divide_what_belongs_together(notes, digits, tmp_path):
+    clips = nd.data.load("instrument_notes", "all", manual_dir=notes, data_dir=tmp_path, progress=False)
+    recipe = instrument_notes.InstrumentNotes(notes, held_out=0.4, validation=0.2)
+    doubled = clips.select([*range(len(clips)), *range(len(clips))])
+    part = instrument_notes.split(doubled, recipe)
+    chex.assert_trees_all_equal(part[: len(clips)], part[len(clips) :])
+    assert set(part.tolist()) == {0, 1, 2}
+    chex.assert_trees_all_equal(part[:5], instrument_notes.split(clips.select(range(5)), recipe))
+
+    clips = nd.data.load("spoken_digits", "all", manual_dir=digits, data_dir=tmp_path, progress=False)
+    official, without = spoken_digits.split(clips), spoken_digits.split(clips, "ben")
+    assert np.all((official == 2) == (clips.features["take"] < 5))
+    assert np.all((without == 2) == (clips.features["speaker"] == clips.names["speaker"].index("ben")))
+
+
+def test_what_cannot_work_is_one_line(digits, tmp_path, capsys):
+    assert _run("spoken-digits", digits, tmp_path, "--leave-out-speaker", "bent") == 1
+    assert "no speaker 'bent'; did you mean 'ben'?" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        _run("spoken-digits", digits, tmp_path, "--trainig.steps", "3")
+    assert "--training.steps" in capsys.readouterr().err
