@@ -116,7 +116,11 @@ def _indices(which: Any, length: int) -> np.ndarray:
         if which.shape != (length,):
             raise ValueError(f"the mask has shape {which.shape}, but there are {length} examples")
         return np.flatnonzero(which)
-    return which.astype(np.int64).reshape(-1)
+    chosen = which.astype(np.int64).reshape(-1)
+    outside = chosen[(chosen < -length) | (chosen >= length)]
+    if outside.size:
+        raise ValueError(f"index {outside[0]} is out of range: there are {length} examples")
+    return chosen
 
 
 def _take(features: Mapping[str, np.ndarray], indices: np.ndarray) -> dict[str, np.ndarray]:

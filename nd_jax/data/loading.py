@@ -122,7 +122,8 @@ def _expand(split: str, splits: list[str], aliases: Any) -> str:
         match = _PART.fullmatch(part.strip())
         if match is None or not known.get(match["name"]):
             wanted = match["name"] if match else part
-            raise ValueError(f"unknown split {wanted!r}; {nearest(wanted, [key for key in known if known[key]])}")
+            names = sorted(key for key in known if known[key] and key != "all")
+            raise ValueError(f"unknown split {wanted!r}; it has {', '.join(names)} and all")
         members, where = known[match["name"]], match["slice"] or ""
         if len(members) > 1 and where and "%" not in where:
             raise ValueError(

@@ -23,7 +23,7 @@ import pathlib
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -166,12 +166,23 @@ def _prepare(builder: Builder, manual: pathlib.Path, mark: str, target: pathlib.
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     if skipped:
-        warnings.warn(_skipped_text(builder, manual, _lines(skipped)), stacklevel=4)
+        warnings.warn(_skipped_text(builder, manual, skipped), stacklevel=4)
+    clipped = getattr(builder, "clipped", ())
+    if clipped:
+        warnings.warn(f"data set {builder.name!r}: beyond full scale, clipped: {_shortened(clipped)}", stacklevel=4)
 
 
-def _skipped_text(builder: Builder, manual: pathlib.Path, skipped: list[str]) -> str:
-    shown = "; ".join(skipped[:_SHOWN]) + (f"; and {len(skipped) - _SHOWN} more" if len(skipped) > _SHOWN else "")
-    return f"data set {builder.name!r}: {len(skipped)} bad files of {manual} were left out: {shown}"
+def _skipped_text(builder: Builder, manual: pathlib.Path, skipped: Mapping[str, str]) -> str:
+    lines = _lines(skipped)
+    return f"data set {builder.name!r}: {len(lines)} bad files of {manual} were left out: {_shortened(lines)}"
+
+
+def _lines(skipped: Mapping[str, str]) -> list[str]:
+    return [f"{file}: {reason}" for file, reason in sorted(skipped.items())]
+
+
+def _shortened(lines: Sequence[str]) -> str:
+    return "; ".join(lines[:_SHOWN]) + (f"; and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else "")
 
 
 def _write(
@@ -214,14 +225,10 @@ def _write(
         empty = [split for split, count in written.items() if not count]
         if empty and skipped:
             raise ValueError(
-                f"no readable file is left in split {empty[0]!r}; {_skipped_text(builder, manual, _lines(skipped))}"
+                f"no readable file is left in split {empty[0]!r}; {_skipped_text(builder, manual, skipped)}"
             ) from error
         raise
     return pathlib.Path(maker.data_dir)
-
-
-def _lines(skipped: Mapping[str, str]) -> list[str]:
-    return [f"{file}: {reason}" for file, reason in sorted(skipped.items())]
 
 
 def _tfds_features(builder: Builder, splits: Mapping[str, list[Example]]) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from __future__ import annotations
 import abc
 import csv
 import dataclasses
+import functools
 import pathlib
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -28,8 +28,8 @@ from nd_jax.audio.files import READABLE_SUFFIXES, read_native
 # What nd_jax.audio cannot read (.mp3 ...) is a sound file too: it is listed as left out.
 AUDIO_SUFFIXES = frozenset({*READABLE_SUFFIXES, ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".au", ".wma", ".caf", ".w64"})
 
-# Lossy formats decode to a little more than full scale; more than 1 dB is another scale, and is reported.
-_OVERSHOOT = 10 ** (1 / 20)
+# Lossy formats decode to somewhat more than full scale; more than 3 dB is another scale, and is reported.
+_OVERSHOOT = 10 ** (3 / 20)
 
 CLASSES = "classes"
 """The feature is a class whose names are collected from the data, in alphabetical order."""
@@ -101,11 +101,16 @@ class AudioBuilder(Builder):
         "sample_rate": ((), np.int32),
     }
 
+    @functools.cached_property
+    def clipped(self) -> list[str]:
+        """The files read so far that pass full scale by far; what is beyond it was cut off."""
+        return []
+
     def read(self, example: Example) -> dict[str, Any]:
         wave, sample_rate = read_native(example.source)
         peak = float(np.abs(wave).max())
         if peak > _OVERSHOOT:
-            warnings.warn(f"{example.source} passes full scale (peak {peak:.2f}) and is clipped", stacklevel=2)
+            self.clipped.append(f"{example.name} (peak {peak:.2f})")
         return {"audio": to_int16(wave), "sample_rate": sample_rate}
 
 
