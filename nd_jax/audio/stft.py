@@ -31,6 +31,7 @@ WINDOWS = (*_COSINE_WINDOWS, "bartlett")
 
 # Above this many hops per frame, one gather compiles to less than the concatenation does.
 _MAX_SLICES = 64
+_ROUNDED_ZERO = 1e-14
 _TINY = float(np.finfo(np.float32).tiny)
 
 
@@ -63,8 +64,10 @@ def window(name: str, length: int, *, periodic: bool = True, blackman_coefficien
     if kind == "blackman":
         terms = (blackman_coefficient, 0.5, 0.5 - blackman_coefficient)
     phase = 2.0 * np.pi * np.arange(length) / steps
-    values = sum((-1) ** order * term * np.cos(order * phase) for order, term in enumerate(terms))
-    return np.maximum(values, 0.0) ** 0.85 if kind == "povey" else np.asarray(values)
+    values = np.asarray(sum((-1) ** order * term * np.cos(order * phase) for order, term in enumerate(terms)))
+    # A zero that is only rounded, as at Blackman's ends, would be divided by in the inverse transform.
+    values = np.where(np.abs(values) < _ROUNDED_ZERO, 0.0, values)
+    return values**0.85 if kind == "povey" else values
 
 
 @functools.lru_cache(maxsize=64)

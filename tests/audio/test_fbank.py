@@ -9,24 +9,24 @@ import pytest
 from nd_jax import audio
 
 CASES = {
-    "fbank0": (0, 8000, dict(num_mel_bins=40)),
-    "fbank1": (1, 16000, dict(num_mel_bins=64, window_type="hanning", frame_length=25.0, frame_shift=10.0)),
+    "fbank0": (0, 8000, {"num_mel_bins": 40}),
+    "fbank1": (1, 16000, {"num_mel_bins": 64, "window_type": "hanning", "frame_length": 25.0, "frame_shift": 10.0}),
     "fbank2": (
         2,
         22050,
-        dict(
-            num_mel_bins=23,
-            window_type="hamming",
-            frame_length=32.0,
-            frame_shift=8.0,
-            preemphasis_coefficient=0.0,
-            low_freq=60.0,
-            high_freq=-200.0,
-        ),
+        {
+            "num_mel_bins": 23,
+            "window_type": "hamming",
+            "frame_length": 32.0,
+            "frame_shift": 8.0,
+            "preemphasis_coefficient": 0.0,
+            "low_freq": 60.0,
+            "high_freq": -200.0,
+        },
     ),
-    "fbank3": (1, 16000, dict(num_mel_bins=30, use_log_fbank=False, remove_dc_offset=False, use_power=False)),
-    "fbank4": (0, 8000, dict(num_mel_bins=20, snip_edges=False)),
-    "numpy_fbank": (1, 16000, dict(num_mel_bins=64, window_type="hanning")),
+    "fbank3": (1, 16000, {"num_mel_bins": 30, "use_log_fbank": False, "remove_dc_offset": False, "use_power": False}),
+    "fbank4": (0, 8000, {"num_mel_bins": 20, "snip_edges": False}),
+    "numpy_fbank": (1, 16000, {"num_mel_bins": 64, "window_type": "hanning"}),
 }
 EPSILON = np.finfo(np.float32).eps
 
@@ -176,15 +176,15 @@ def test_batches_and_gradients(wave):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (dict(window_type="hann"), "did you mean 'hanning'"),
-        (dict(num_mel_bins=3), "at least 4 bands"),
-        (dict(low_freq=5000.0), "low_freq < high_freq"),
-        (dict(high_freq=9000.0), "low_freq < high_freq"),
-        (dict(frame_length=500.0), "it must be 2"),
-        (dict(frame_shift=0.01), "less than one sample"),
-        (dict(frame_length=25.125, round_to_power_of_two=False), "is odd"),
-        (dict(dither=1.0), "needs a key"),
-        (dict(vtln_warp=1.1, vtln_low=10.0), "vtln_low"),
+        ({"window_type": "hann"}, "did you mean 'hanning'"),
+        ({"num_mel_bins": 3}, "at least 4 bands"),
+        ({"low_freq": 5000.0}, "low_freq < high_freq"),
+        ({"high_freq": 9000.0}, "low_freq < high_freq"),
+        ({"frame_length": 500.0}, "it must be 2"),
+        ({"frame_shift": 0.01}, "less than one sample"),
+        ({"frame_length": 25.125, "round_to_power_of_two": False}, "is odd"),
+        ({"dither": 1.0}, "needs a key"),
+        ({"vtln_warp": 1.1, "vtln_low": 10.0}, "vtln_low"),
     ],
 )
 def test_refusals(wave, settings, words):

@@ -13,9 +13,13 @@ from nd_jax import audio
 
 BANKS = {"mel0": (16000, 512, 40, 0, None), "mel1": (22050, 1024, 64, 50, 8000.0), "mel2": (16000, 400, 80, 20, 7600.0)}
 FEATURES = {
-    "ms0": (0, dict(sample_rate=8000, n_fft=512, hop_length=160, n_mels=40), dict(n_mfcc=13)),
-    "ms1": (1, dict(sample_rate=16000, n_fft=400, hop_length=200, n_mels=32, scale="htk"), dict(n_mfcc=20, lifter=22)),
-    "ms2": (2, dict(sample_rate=22050, n_fft=1024, hop_length=256, n_mels=48), dict(n_mfcc=12, dct_type=3)),
+    "ms0": (0, {"sample_rate": 8000, "n_fft": 512, "hop_length": 160, "n_mels": 40}, {"n_mfcc": 13}),
+    "ms1": (
+        1,
+        {"sample_rate": 16000, "n_fft": 400, "hop_length": 200, "n_mels": 32, "scale": "htk"},
+        {"n_mfcc": 20, "lifter": 22},
+    ),
+    "ms2": (2, {"sample_rate": 22050, "n_fft": 1024, "hop_length": 256, "n_mels": 48}, {"n_mfcc": 12, "dct_type": 3}),
 }
 NOTES = audio.LogMel(16000, 2048, 512, 128, f_max=8000.0)
 SPEECH = audio.LogMel(8000, 512, 128, 64)

@@ -120,6 +120,14 @@ def test_inverse_is_the_least_squares_wave_of_a_random_spectrum(getkey):
     chex.assert_trees_all_close(gradient / scale, jnp.zeros_like(gradient), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("name", audio.WINDOWS)
+def test_samples_that_no_window_reaches_stay_small(name, getkey):
+    settings = audio.STFT(64, 80, win_length=50, window=name)
+    wave = jax.random.normal(getkey(), (500,))
+    again = settings.inverse(settings.forward(wave), length=500)
+    assert np.abs(again).max() <= 1.01 * np.abs(wave).max()
+
+
 def test_batch_jit_and_vmap_give_what_single_calls_give(getkey):
     settings = audio.STFT(128, 32)
     waves = jax.random.normal(getkey(), (3, 500))
