@@ -81,9 +81,8 @@ def _train_and_measure(
     accuracy = experiment.measure(outputs)
     for head, logits in as_heads(outputs, tuple(experiment.labels)).items():
         _write_confusion(experiment, head, np.argmax(logits, axis=-1), folder)
-    for name, share in accuracy.items():
-        interval = f"{100 * share['low']:.1f} to {100 * share['high']:.1f}"
-        print(f"  {name}: {100 * share['value']:.1f} % ({interval}, {share['right']} of {share['of']})")
+    for line in cards.accuracy_lines(accuracy):
+        print(f"  {line}")
 
     # --- save ---------------------------------------------------------------------------------------------------------
     card = dict(experiment.card) | {

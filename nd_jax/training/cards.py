@@ -42,6 +42,18 @@ def write_card(card: Mapping[str, Any], folder: Any) -> pathlib.Path:
     return path
 
 
+def accuracy_lines(accuracy: Mapping[str, Any]) -> list[str]:
+    """The figures of a card (proportions, and tables of shares) as one line of text each."""
+    lines = []
+    for name, value in accuracy.items():
+        if "low" in value:
+            interval = f"{100 * value['low']:.1f} to {100 * value['high']:.1f}"
+            lines.append(f"{name}: {100 * value['value']:.1f} % ({interval}, {value['right']} of {value['of']})")
+        else:
+            lines.append(f"{name}: {_shares(value)}")
+    return lines
+
+
 def _text(card: Mapping[str, Any]) -> str:
     lines = [f"# {card['name']}", "", str(card["task"]), ""]
     lines += ["```", str(card["command"]), "```", "", f"Time: {card['time']} on {card['hardware']}.", ""]
@@ -54,13 +66,14 @@ def _text(card: Mapping[str, Any]) -> str:
 
 def _row(name: str, value: Any) -> str:
     label = name.replace("_", " ")
-    if isinstance(value, Mapping) and "low" in value:
+    if "low" in value:
         interval = f"{100 * value['low']:.1f} - {100 * value['high']:.1f} %"
         return f"| {label} | {100 * value['value']:.1f} % | {interval} | {value['right']} of {value['of']} |"
-    if isinstance(value, Mapping):
-        parts = ", ".join(f"{key} {100 * share:.1f} %" for key, share in value.items())
-        return f"| {label} | {parts} | | |"
-    return f"| {label} | {100 * value:.1f} % | | |"
+    return f"| {label} | {_shares(value)} | | |"
+
+
+def _shares(value: Mapping[str, float]) -> str:
+    return ", ".join(f"{key} {100 * share:.1f} %" for key, share in value.items())
 
 
 def _sentence(value: Any) -> str:
