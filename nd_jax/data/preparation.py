@@ -66,9 +66,7 @@ def prepare(
         known = [target] if manual_dir else sorted(path.parent for path in home.glob(f"*/{builder.version}/{RECORD}"))
         if len(known) == 1 and (known[0] / RECORD).is_file():
             return known[0]
-        raise FileNotFoundError(
-            _missing(builder, manual, f"{manual} {'is empty' if manual.is_dir() else 'is missing'}")
-        )
+        raise FileNotFoundError(_missing(builder, manual, f"{manual} {_state(manual)}"))
     mark = fingerprint(manual)
     if not _is_current(target, mark):
         home.mkdir(parents=True, exist_ok=True)
@@ -109,6 +107,12 @@ def _key(manual: pathlib.Path) -> str:
 
 def _has_files(folder: pathlib.Path) -> bool:
     return folder.is_dir() and any(path.name[0] != "." for path in folder.iterdir())
+
+
+def _state(manual: pathlib.Path) -> str:
+    if manual.is_dir():
+        return "is empty"
+    return "is not a folder" if manual.exists() else "is missing"
 
 
 def _missing(builder: Builder, manual: pathlib.Path, what: str) -> str:

@@ -9,6 +9,8 @@ import numpy as np
 from nd_jax.data.synthetic.voice import FEW, HIGHEST, MANY, Voice, namespace
 
 EDGE_SECONDS = 0.01
+AUDIBLE = 0.01
+"""Partials more than 40 dB below the strongest do not widen the stated band."""
 _SCALARS = {
     "attack": EDGE_SECONDS,
     "release": 2 * EDGE_SECONDS,
@@ -124,7 +126,8 @@ def _tonal_band(
     swing = xp.abs(scalars["deviation"])
     lowest = multiple * (xp.minimum(start, end) - swing) + shift
     highest = multiple * (xp.maximum(start, end) + swing) + shift
-    heard = (amplitude != 0) & (lowest < HIGHEST * sample_rate)
+    loudness = xp.abs(amplitude)
+    heard = (loudness > AUDIBLE * xp.max(loudness)) & (lowest < HIGHEST * sample_rate)
     spread = (
         10
         + 4 / width
