@@ -123,7 +123,7 @@ def _primitive(name: str, native: Callable[..., jax.Array], cpu: Callable[..., j
         return jax.jit(functools.partial(primitive.bind, geometry=geometry, precision=precision))
 
     def evaluate(a: jax.Array, b: jax.Array, *, geometry: Geometry, precision: Any) -> jax.Array:
-        if jax.config.jax_disable_jit:
+        if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
             return native(a, b, geometry, precision)
         return compiled(geometry, precision)(a, b)
 

@@ -118,7 +118,7 @@ class _Archive:
         order = archive.read(self._prefix + "byteorder") if self._prefix + "byteorder" in self._names else b"little"
         if order not in (b"little", b"big"):
             raise WeightsFileError(f"byte order {order[:16]!r} is neither 'little' nor 'big'")
-        self._order = "<" if order == b"little" else ">"
+        self._order: Any = "<" if order == b"little" else ">"
 
     def pickle(self) -> bytes:
         """The bytes of data.pkl."""
