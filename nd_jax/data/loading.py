@@ -79,6 +79,7 @@ def load(
     Raises:
       ValueError: unknown data set or split, or wrong files.
       FileNotFoundError: the files are missing; says where to get them and where to put them.
+      OSError: prepared data were damaged on disk; names the folder.
     """
     if name not in BUILDERS:
         raise ValueError(f"unknown data set {name!r}; {nearest(name, BUILDERS)}")
@@ -102,10 +103,17 @@ def _read(folder: pathlib.Path, split: str, aliases: Any) -> tuple[dict[str, lis
     import tensorflow_datasets as tfds
 
     prepared = tfds.builder_from_directory(str(folder))
-    source = prepared.as_data_source(split=_expand(split, list(prepared.info.splits), aliases))
-    if len(source) == 0:
-        raise ValueError(f"split {split!r} is empty")
-    rows = sorted(source.__getitems__(range(len(source))), key=lambda row: row[NAME_FEATURE])
+    expression = _expand(split, list(prepared.info.splits), aliases)
+    try:
+        source = prepared.as_data_source(split=expression)
+        rows = source.__getitems__(range(len(source)))
+    except ValueError as error:
+        raise ValueError(f"split {split!r} is empty or is not a TFDS split: {error}") from None
+    except RuntimeError as error:  # what array_record raises; its records carry checksums
+        raise OSError(
+            f"the prepared data in {folder} are damaged ({error}); delete that folder and load again"
+        ) from None
+    rows = sorted(rows, key=lambda row: row[NAME_FEATURE])
     features = prepared.info.features
     names = {key: tuple(feature.names) for key, feature in features.items() if hasattr(feature, "names")}
     texts = {key for key, feature in features.items() if isinstance(feature, tfds.features.Text)}

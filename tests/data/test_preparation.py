@@ -204,6 +204,25 @@ def test_a_killed_preparation_leaves_nothing_that_is_used(manual, data_dir):
     assert not list(data_dir.rglob(".preparing-*"))
 
 
+def test_damaged_prepared_data_are_named(manual, data_dir):
+    write_digits(manual)
+    load("spoken_digits", manual)
+    (folder,) = prepared_at(data_dir)
+    (record,) = folder.glob("*train*")
+    content = bytearray(record.read_bytes())
+    content[100:120] = bytes(20)
+    record.write_bytes(content)
+    with pytest.raises(OSError, match=r"prepared data in .*1\.0\.0 are damaged .* delete that folder"):
+        load("spoken_digits", manual)
+
+
+@pytest.mark.parametrize("split", ["train[:0]", "train[few]", "train[:1%]"])
+def test_an_empty_or_senseless_part_of_a_split_is_an_error(manual, split):
+    write_digits(manual)
+    with pytest.raises(ValueError, match="is empty or is not a TFDS split"):
+        load("spoken_digits", manual, split)
+
+
 def test_tfds_alone_reads_what_was_prepared_and_no_tensorflow_is_loaded(manual, data_dir):
     write_digits(manual)
     load("spoken_digits", manual)
