@@ -21,6 +21,7 @@ LEVELS = {
     "network": 4,
     "taps": 4,
     "storage": 4,
+    "importers": 5,
     "training": 5,
     "visualize": 5,
     "dissect": 5,
@@ -33,7 +34,9 @@ UPWARD = {("visualize/result.py", "nd_jax.report")}
 
 
 def room_of(module: str) -> str:
-    """`nd_jax.audio.mel` -> `audio`."""
+    """`nd_jax.audio.mel` -> `audio`; the importers are a room of their own, since they give whole Networks."""
+    if f"{module}.".startswith("nd_jax.networks.importers."):
+        return "importers"
     return module.split(".")[1] if "." in module else ""
 
 
@@ -56,7 +59,7 @@ def sources() -> list[pathlib.Path]:
 
 
 def room_of_file(path: pathlib.Path) -> str:
-    return path.relative_to(REPOSITORY / "nd_jax").with_suffix("").parts[0]
+    return room_of(".".join(path.relative_to(REPOSITORY).with_suffix("").parts))
 
 
 def test_every_room_has_a_level():
