@@ -96,7 +96,7 @@ class Exemplars:
             "layers": list(self.layers),
             "curves": list(self.curves),
         }
-        arrays = {"kept": self.kept, "inputs": self.inputs}
+        arrays: dict[str, Any] = {"kept": self.kept, "inputs": self.inputs}
         if self.waves is not None:
             arrays["waves"] = self.waves
         for index, layer in enumerate(self.layers):
@@ -240,8 +240,8 @@ def _bank(domain: Domain, waves: Any, inputs: Any, sample_rate: int | None) -> t
     """The bank as an array, the function from a batch of it to network inputs, and the seconds of a clip."""
     if (waves is None) == (inputs is None):
         raise ValueError("give the bank as waves=(n, samples) or as inputs=(n, *network.input.shape), one of the two")
-    native = getattr(domain, "sample_rate", None)
-    seconds = float(domain.samples / native) if isinstance(domain, LogMel | Waveform) else 0.0
+    native = int(getattr(domain, "sample_rate", 0))
+    seconds = domain.samples / native if isinstance(domain, LogMel | Waveform) else 0.0
     bank = np.asarray(waves if inputs is None else inputs)
     if not len(bank):
         raise ValueError("the bank of natural sounds is empty")

@@ -80,6 +80,40 @@ def pages(result, exemplars, tmp_path_factory):
     return {"folder": folder, "single": single, "running": running}
 
 
+def plain_image_result():
+    """A result on images, written down rather than optimised."""
+    import flax.linen as nn
+    import numpy as np
+
+    import nd_jax as nd
+    from nd_jax.domain import Image
+
+    class Dense(nn.Module):
+        @nn.compact
+        def __call__(self, x, train=False):
+            return nn.Dense(3, name="units")(x.reshape(len(x), -1))
+
+    module, domain = Dense(), Image((12, 10, 1))
+    variables = {"params": {"units": {"kernel": np.zeros((120, 3), np.float32), "bias": np.zeros(3, np.float32)}}}
+    return nd.Visualization(
+        network=nd.Network(module, variables, input=domain),
+        domain=domain,
+        labels=("units:0", "units:1", "units:2"),
+        layers=("units",) * 3,
+        units=np.arange(3),
+        replicates=np.zeros(3, int),
+        inputs=np.random.default_rng(0).uniform(size=(3, 12, 10, 1)).astype(np.float32),
+        parameters=np.zeros((3, 1)),
+        scores=np.ones(3, np.float32),
+        history=np.zeros((0, 3)),
+        snapshots=None,
+        snapshot_steps=(),
+        steps_done=np.zeros(3, int),
+        status=("ok",) * 3,
+        manifest={},
+    )
+
+
 class Atlas:
     """One opened page."""
 
@@ -401,6 +435,24 @@ def test_hostile_labels_are_text(atlas, where):
     assert atlas.run("return document.querySelectorAll('img[onerror], main script, nav script').length") == 0
     if where == "#/output/1":
         assert "<img src=x onerror" in atlas.run("return document.querySelector('h1').textContent")
+
+
+def test_pictures_are_drawn_large_with_their_axes_beside_them(driver, pages, tmp_path):
+    """A spectrogram fills its panel; an image keeps its aspect."""
+    image = plain_image_result()
+    drawn = {"folder": ("#/one/5", None), "image": ("#/units/2", 10 / 12)}
+    paths = {"folder": pages["folder"], "image": report.atlas(image, tmp_path, progress=False)}
+    for name, (where, aspect) in drawn.items():
+        with opened(driver, paths[name]) as page:
+            page.open(where)
+            page.until("document.querySelector('.big img').naturalWidth")
+            box = "(s => { const b = document.querySelector(s).getBoundingClientRect(); return [b.width, b.height] })"
+            width, height = page.run(f"return {box}('.big img')")
+            assert width > 300
+            assert height > 200
+            assert aspect is None or abs(width / height - aspect) < 0.02
+            assert page.run(f"return {box}('.big .xaxis')")[0] == pytest.approx(width, abs=1)
+            assert page.run(f"return {box}('.big .yaxis')")[1] == pytest.approx(height, abs=1)
 
 
 def test_unknown_places_say_so(page):

@@ -151,7 +151,7 @@
 
   // A picture with axes; with a sound, pressing it plays from there and a playhead crosses it.
   function figure({ file, alt, sound, seconds, curve, big }) {
-    const plot = h("div", { class: "plot" + (P.square ? " square" : ""), style: P.square ? { "aspect-ratio": `${P.columns}/${P.rows}` } : null }, image(file, alt));
+    const plot = h("div", { class: "plot" + (P.square ? " aspect" : ""), style: P.square ? { "aspect-ratio": `${P.columns}/${P.rows}` } : null }, image(file, alt));
     const read = h("span", {}, big ? axisTitle(X) : shortTitle(X));
     if (sound) {
       const head = h("div", { class: "head", hidden: true });
@@ -176,7 +176,7 @@
       });
       plot.addEventListener("pointerleave", () => { read.textContent = axisTitle(X); });
     }
-    const fig = h("div", { class: "fig" + (big ? " big" : "") }, yaxis(big ? 10 : 5), plot, xaxis(big ? 9 : 4),
+    const fig = h("div", { class: "fig" + (big ? " big" : "") + (P.square ? " aspect" : "") }, yaxis(big ? 10 : 5), plot, xaxis(big ? 9 : 4),
       big && P.flat && h("div", { class: "colours", "aria-hidden": "true" }, h("i", { class: "ramp" }), h("span", {}, ends().reverse().map((t) => h("span", {}, t)))),
       h("div", { class: "units" }, h("span", {}, big ? axisTitle(Y) : shortTitle(Y)), read));
     if (curve) fig.append(...curve);
@@ -339,7 +339,7 @@
     const text = `Score from ${num(scores[0])} at step ${begin} to ${num(scores[scores.length - 1])} at step ${far}`;
     return h("div", { class: "rise" }, h("h2", {}, "Score while it was made"),
       h("div", { class: "line", role: "img", "aria-label": text }, h("svg:svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" }, h("svg:path", { d })),
-        h("span", { style: { top: "0" } }, num(high)), h("span", { style: { top: "100%" } }, num(low))),
+        h("span", { style: { top: "0" } }, num(high, 2)), h("span", { style: { top: "100%" } }, num(low, 2))),
       h("p", { class: "soft" }, text + "."));
   }
   function filmstrip(entry, ref) {
@@ -358,7 +358,7 @@
     }
     const curves = entry.natural.filter((one) => one.curve).flatMap((one) => one.curve);
     const low = Math.min(0, ...curves), high = Math.max(...curves, low + 1e-9);
-    return h("section", { class: "panel" }, heading, h("p", { class: "soft" }, `${I.natural.count.toLocaleString("en")} clips, ranked by this unit's activation (mean over positions).${curves.length ? ` Above each picture: its activation over time, ${num(low)} to ${num(high)}.` : ""}`),
+    return h("section", { class: "panel" }, heading, h("p", { class: "soft" }, `${I.natural.count.toLocaleString("en")} ${I.sound ? "clips" : "inputs"}, ranked by this unit's activation (mean over positions).${curves.length ? ` Above each picture: its activation over time, ${num(low)} to ${num(high)}.` : ""}`),
       entry.constant && h("p", { class: "note" }, `This unit gives the same value, ${num(entry.natural[0].value)}, on every one of them.`),
       h("ol", { class: "naturals" }, entry.natural.map((one) => {
         const clip = data.clips[one.clip], file = `natural/${one.clip}`, name = clip.name || `clip ${one.clip}`;
@@ -390,7 +390,7 @@
     const json = JSON.stringify({ network: I.title, layer: ref.layer.name, unit: ref.layer.unit[ref.i], label: ref.layer.label[ref.i], score: ref.layer.score[ref.i], status: ref.layer.reason[ref.i] || "ok", ...rest }, null, 1);
     links.push(h("a", { class: "control", download: `${stem}.json`, href: "data:application/json," + encodeURIComponent(json) }, `json ${size(json.length)}`));
     return h("section", { class: "panel wide" }, h("h2", {}, "Files"), h("div", { class: "files" }, links),
-      h("p", { class: "soft", style: { "margin-top": "8px" } }, `${entry.files.wav ? "The wav is at playback level, its gain included; " : ""}${entry.files.npz ? "the npz holds the input, the scores and the axes; the png is the picture in magma, one pixel per value." : ""}`));
+      h("p", { class: "soft", style: { "margin-top": "8px" } }, `${entry.files.wav ? "The wav is at playback level, its gain included. " : ""}The npz holds the input, the scores and the axes; the png is the picture${P.flat ? " in magma" : ""}, one pixel per value.`));
   }
   function unit({ layer, i }) {
     const ref = layer.refs[i], label = labelOf(ref), reason = layer.reason[i], file = wav(ref);
