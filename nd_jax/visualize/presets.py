@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nd_jax.visualize.result import Visualization
 
 _ADAM = optax.adam(1e-3)
+_ADAM_ON_SUMS = optax.chain(optax.trace(decay=1.0), _ADAM)
 
 
 def neural_dissection(
@@ -29,6 +30,7 @@ def neural_dissection(
     neuron: Sequence[int] | None = None,
     whole_layer: bool = False,
     robust: bool = True,
+    faithful: bool = True,
     steps: int = 3000,
     **settings: Any,
 ) -> Visualization:
@@ -45,6 +47,8 @@ def neural_dissection(
       neuron: (row, column, channel) instead: one lane.
       whole_layer: the whole layer instead: one lane.
       robust: with the source's transforms: translation up to 5 %, scale 0.9 to 1 / 0.9, rotation up to 3 degrees.
+      faithful: as the source's code runs: it never clears the gradient, so that Adam sees the sum of all gradients so
+        far. False for Adam on the gradient itself, which climbs faster.
       steps: 3000 in the source's notebooks.
       **settings: further arguments of `visualize_batch`.
 
@@ -68,7 +72,7 @@ def neural_dissection(
     defaults: dict[str, Any] = {
         "parameterization": parameterizations.pixels(sd=0.01, bounds="none"),
         "transforms": moves if robust else (),
-        "optimizer": _ADAM,
+        "optimizer": _ADAM_ON_SUMS if faithful else _ADAM,
         "steps": steps,
     }
     return visualize_batch(network, objective, key=key, **{**defaults, **settings})
