@@ -29,7 +29,7 @@ def test_maximisation_equals_the_source(shared, gan, objective):
         **chosen,
     )
     losses = reference[f"{objective}_loss"]
-    chex.assert_trees_all_close(-result.history[:, 0], losses.astype(np.float32), rtol=2e-4, atol=1e-9)
+    chex.assert_trees_all_close(-result.history[:, 0], losses.astype(np.float32), rtol=5e-4, atol=1e-9)
     final = reference[f"{objective}_final"].reshape(28, 28, 1)
     # A pixel whose gradient is near zero takes the sign of rounding, and Adam moves it by the learning rate all the same.
     chex.assert_trees_all_close(result.inputs[0], final, atol=5e-4)
