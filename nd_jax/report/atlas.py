@@ -21,6 +21,7 @@ from nd_jax.report.layers import Collected, at, collect
 from nd_jax.report.natural import Natural
 from nd_jax.report.page import Page, ramp
 from nd_jax.report.sounds import LOUDNESS
+from nd_jax.runtime import require
 
 if TYPE_CHECKING:
     from nd_jax.dissect.exemplars import Exemplars
@@ -74,7 +75,8 @@ def atlas(
     first = domain.picture(at(runs[0].inputs, 0))
     if first is None:
         raise ValueError(f"a domain of kind {domain.kind!r} has nothing to draw, so there is no atlas of it")
-    pictures.colour_table("dark")
+    for module in ("matplotlib", "PIL.Image"):
+        require(module, "report")
     name = (
         title or (network and network.card.get("name")) or runs[0].manifest.get("network", {}).get("name") or "Network"
     )
@@ -88,7 +90,7 @@ def atlas(
             "about": _about(runs, found, domain),
             "command": command,
             "progress": _progress(found, seconds_left),
-            "sound": domain.is_sound if not hasattr(domain, "parts") else found.sound,
+            "sound": found.sound,
             "picture": _picture(first),
             "thumbs": found.thumbs,
             "ramps": {theme: ramp(theme) for theme in pictures.MAPS},

@@ -26,10 +26,12 @@ def sources(run: Visualization, lanes: Sequence[int], network: str | None = None
     found = []
     for lane in lanes:
         replicate = int(run.replicates[lane])
-        own = ["network", _objective(run, lane), *arguments] + ([f"replicates={replicate + 1}"] if replicate else [])
+        objective = _objective(run, lane)
+        own = ["network", objective or "objective", *arguments] + ([f"replicates={replicate + 1}"] if replicate else [])
         call = ["result = nd.visualize_batch(", *(f"    {argument}," for argument in own), ")"]
         ending = [f"result = result.select([{replicate}])"] if replicate else []
-        found.append("\n".join([*head, *call, *ending]))
+        given = [] if objective else [f"objective = ...  # the one labelled {_plain(run.labels[lane])}: put it here"]
+        found.append("\n".join([*head, *given, *call, *ending]))
     return found
 
 
@@ -70,18 +72,23 @@ def _network(run: Visualization, given: str | None) -> str:
         given = f"checkpoints/{name}"
     if given is not None:
         return f"nd.load({str(given)!r})"
-    note = re.sub(r"[^\x20-\x7e]", "?", f"your network {name}, digest {about.get('digest', 'unknown')}")
-    return f"...  # {note}"
+    return f"...  # your network {_plain(name)}, digest {_plain(about.get('digest', 'unknown'))}"
 
 
-def _objective(run: Visualization, lane: int) -> str:
+def _plain(text: Any) -> str:
+    """Text that cannot end a comment."""
+    return re.sub(r"[^\x20-\x7e]", "?", str(text))
+
+
+def _objective(run: Visualization, lane: int) -> str | None:
+    """The objective of a lane as source, read back from its label; None for sums and directions."""
     label, layer, unit = run.labels[lane], run.layers[lane], int(run.units[lane])
     kind = "channel"
     if label.startswith("probability of "):
         kind, label = "probability", label[len("probability of ") :]
     match = _LABEL.match(label)
-    if match is None or match["name"] != layer or (unit < 0) != (match["unit"] is None) or unit < 0:
-        return f"objective  # {label!r}: the sum or direction that this lane climbed".replace("\n", " ")
+    if match is None or match["name"] != layer or match["unit"] != str(unit):
+        return None
     if layer == "output" or layer.startswith("output["):
         kind = "logit" if kind == "channel" else kind
         part = layer[len("output[") : -1]

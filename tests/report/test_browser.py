@@ -455,6 +455,16 @@ def test_pictures_are_drawn_large_with_their_axes_beside_them(driver, pages, tmp
             assert page.run(f"return {box}('.big .yaxis')")[1] == pytest.approx(height, abs=1)
 
 
+def test_a_page_whose_pictures_are_gone_says_so(driver, result, tmp_path):
+    path = report.atlas(result.select(range(3)), tmp_path, progress=False)
+    for picture in tmp_path.rglob("*.png"):
+        picture.unlink()
+    page = Atlas(driver, path).open("#/one")
+    page.until("document.getElementById('stale')")
+    assert "written anew" in page.run("return document.getElementById('stale').innerText")
+    page.open("#/one/1")
+
+
 def test_unknown_places_say_so(page):
     page.open("#/one/99")
     assert "There is no layer or unit" in page.run("return document.querySelector('main').innerText")

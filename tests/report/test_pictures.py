@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 import xml.etree.ElementTree as ElementTree
 
 import chex
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nd_jax import runtime
 from nd_jax.domain import Axis, Picture, Sound
 from nd_jax.report import pictures
 
@@ -115,6 +117,12 @@ def test_a_grid_shares_one_colour_range_and_has_players():
     assert shown.count("<audio") == 1
     assert "<script" not in shown
     assert "http" not in shown.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_without_the_extra_one_line_says_how_to_get_it(picture, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    with pytest.raises(runtime.MissingExtraError, match=r"PIL.Image is needed here .* pip install 'nd_jax\[report\]'"):
+        pictures.png(picture)
 
 
 def test_an_unknown_theme_is_refused_by_name():

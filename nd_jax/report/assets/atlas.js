@@ -275,7 +275,7 @@
     if (heard) {
       const head = h("div", { class: "head", hidden: true });
       face.append(head);
-      face.show = (on, now) => { head.hidden = !on; head.style.left = share(now) * 100 + "%"; face.classList.toggle("playing", on); };
+      face.show = (on, now) => { head.hidden = !on; head.style.left = share(now) * 100 + "%"; face.classList.toggle("playing", on); face.setAttribute("aria-pressed", String(on)); };
     }
     const bar = last(layer.score[i]) ? 0 : Math.max(0, (layer.score[i] - layer.low) / (layer.top - layer.low || 1));
     return h("li", { class: "tile" + (reason ? " dead" : "") }, face,
@@ -316,7 +316,7 @@
     update();
     return [h("h1", {}, layer ? layer.name : "All units"),
       layer && h("p", { class: "soft" }, [layer.shape, `${layer.dead} dead`, `median score ${num(layer.median)}`].filter(Boolean).join(", ")), progress(),
-      h("div", { class: "tools" }, h("label", {}, "Layer", filter), h("label", {}, "Sort by", select), found, h("span", { class: "end" }, scaleLine())),
+      h("div", { class: "tools" }, h("label", {}, "Layer", filter), h("label", {}, "Sort by", select), found, I.sound && h("span", { class: "soft hint" }, "Press a tile to hear it; ? lists the keys"), h("span", { class: "end" }, scaleLine())),
       list, none, missing > 0 && h("p", { class: "rest" }, `${count(missing, "more unit")} of this layer not computed yet.`, I.command && [" Made by ", h("code", {}, I.command)])];
   }
 
@@ -332,8 +332,9 @@
   window.ND = (slug, data) => { waiting.get(slug)?.(data); waiting.delete(slug); };
 
   function history(entry) {
-    const [steps, scores] = entry.history;
-    if (steps.length < 2) return null;
+    const known = entry.history[0].map((step, i) => [step, entry.history[1][i]]).filter(([, score]) => !last(score));
+    if (known.length < 2) return null;
+    const steps = known.map(([step]) => step), scores = known.map(([, score]) => score);
     const low = Math.min(...scores), high = Math.max(...scores), far = steps[steps.length - 1], begin = steps[0];
     const d = "M" + scores.map((v, i) => `${((steps[i] - begin) / (far - begin || 1) * 100).toFixed(2)} ${(100 - (v - low) / (high - low || 1) * 100).toFixed(2)}`).join("L");
     const text = `Score from ${num(scores[0])} at step ${begin} to ${num(scores[scores.length - 1])} at step ${far}`;
@@ -507,6 +508,10 @@
     } else return;
     event.preventDefault();
   });
+  addEventListener("error", (event) => {
+    if (!(event.target instanceof HTMLImageElement) || $("stale")) return;
+    $("bar").after(h("p", { id: "stale", role: "alert" }, "A picture is missing: this page has been written anew, or its folder was left behind. ", h("button", { class: "control", onclick: () => location.reload() }, "Reload")));
+  }, true);
   if (store.get("nd-theme")) root.dataset.theme = store.get("nd-theme");
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", colours);
   if (P) { root.style.setProperty("--aspect", P.square ? `${P.columns}/${P.rows}` : "8/7"); }
