@@ -50,15 +50,17 @@ class SpokenDigits:
     """Channels of the convolutions."""
     stem: int = 5
     """Size of the first convolution's kernel; the others are 3 x 3."""
-    speed: float = 1.2
+    speed: float = 1.25
     """Recordings are played up to so many times faster or slower: pitch, formants and tempo move together."""
     stretch: float = 1.2
     """The tempo alone is changed up to so many times."""
-    formants: float = 1.1
+    formants: float = 1.15
     """The band axis alone is scaled up to so many times."""
-    equalizer_db: float = 3.0
+    equalizer_db: float = 4.0
     """Standard deviation of a random smooth curve over frequency."""
-    training: Settings = Settings(steps=1600, batch_size=32, learning_rate=3e-3, eval_every=200, smoothing=0.1)
+    training: Settings = Settings(
+        steps=2400, batch_size=32, learning_rate=3e-3, eval_every=200, patience=8, smoothing=0.1
+    )
 
     @property
     def domain(self) -> LogMelDomain:
