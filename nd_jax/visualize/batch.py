@@ -66,7 +66,7 @@ class Lane(NamedTuple):
 
 def visualize_batch(
     network: Network,
-    objective: objectives.Objective,
+    objective: objectives.Objective | objectives.Bound,
     *,
     key: jax.Array,
     parameterization: Any = None,
@@ -75,7 +75,7 @@ def visualize_batch(
     optimizer: optax.GradientTransformation | None = None,
     steps: int = 512,
     snapshots: int | Sequence[int] = 8,
-    replicates: int = 1,
+    replicates: int | Sequence[int] = 1,
     chunk_size: int | None = None,
     start: Any = None,
     progress: bool | Callable[[int, int], None] = True,
@@ -94,7 +94,7 @@ def visualize_batch(
       optimizer: any Optax transformation, run per lane; None for Adam with learning rate 0.05.
       steps: updates per lane.
       snapshots: how many inputs to keep on the way (first and last included, denser early), or the steps themselves.
-      replicates: how often each objective is run, from different starts.
+      replicates: how often each objective is run, from different starts; or the number of the start for each lane.
       chunk_size: lanes per compiled program, rounded up to a multiple of 8; None picks from the size of the layers.
       start: parameters to start from instead of the parameterization's own, with or without a leading axis of lanes.
       progress: True for a bar with the time left, False for silence, or a function of (lane-steps done, in total).
@@ -105,8 +105,9 @@ def visualize_batch(
     Raises:
       LayerError, ValueError: unknown layers, units or settings, in one sentence, before anything is compiled.
     """
-    _check_settings(key, steps, replicates, chunk_size)
+    _check_settings(key, steps, chunk_size)
     bound = objective.bind(network)
+    _check_replicates(replicates, len(bound))
     domain = network.input
     chosen = parameterization if parameterization is not None else parameterizations.default(domain)
     plan = Plan(
@@ -120,8 +121,11 @@ def visualize_batch(
         penalty.check(domain)
     if hasattr(chosen, "check"):
         chosen.check(domain)
-    lanes = bound.select(np.repeat(np.arange(len(bound)), replicates))
-    copies = np.tile(np.arange(replicates), len(bound))
+    if isinstance(replicates, (int, np.integer)):
+        lanes = bound.select(np.repeat(np.arange(len(bound)), replicates))
+        copies = np.tile(np.arange(replicates), len(bound))
+    else:
+        lanes, copies = bound, np.asarray(replicates, int)
     keys = lane_keys(key, lanes.labels, copies)
     size = _chunk_size(network, plan, len(lanes), chunk_size)
     moments = snapshot_steps(steps, snapshots)
@@ -251,6 +255,7 @@ class _Run:
             labels=lanes.labels,
             layers=lanes.layers,
             units=lanes.units,
+            objective=lanes,
             replicates=replicates[index],
             inputs=gathered["inputs"],
             parameters=gathered["parameters"],
@@ -406,14 +411,25 @@ def _spread_start(start: Any, lanes: int, plan: Plan, network: Network) -> Any:
     return jax.tree.map(spread, start, like)
 
 
-def _check_settings(key: Any, steps: Any, replicates: Any, chunk_size: Any) -> None:
+def _check_settings(key: Any, steps: Any, chunk_size: Any) -> None:
     if not isinstance(key, jax.Array):
         raise ValueError(f"key must be a JAX key, for example jax.random.key(0), got {type(key).__name__}")
     if not isinstance(steps, (int, np.integer)) or steps < 0:
         raise ValueError(f"steps must be a whole number of 0 or more, got {steps!r}")
-    for name, value in {"replicates": replicates, "chunk_size": chunk_size}.items():
-        if value is not None and (not isinstance(value, (int, np.integer)) or value < 1):
-            raise ValueError(f"{name} must be a whole number of 1 or more, got {value!r}")
+    if chunk_size is not None and (not isinstance(chunk_size, (int, np.integer)) or chunk_size < 1):
+        raise ValueError(f"chunk_size must be a whole number of 1 or more, got {chunk_size!r}")
+
+
+def _check_replicates(replicates: Any, lanes: int) -> None:
+    if isinstance(replicates, (int, np.integer)):
+        if replicates < 1:
+            raise ValueError(f"replicates must be a whole number of 1 or more, got {replicates}")
+        return
+    numbers = np.asarray(replicates)
+    if numbers.shape != (lanes,) or numbers.dtype.kind not in "iu" or np.any(numbers < 0):
+        raise ValueError(
+            f"replicates must be a whole number, or one of 0 or more for each of {lanes} lanes: {replicates!r}"
+        )
 
 
 def _cut(piece: dict[str, Any], count: int) -> dict[str, Any]:

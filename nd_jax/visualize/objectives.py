@@ -13,6 +13,7 @@ are checked against the network before anything is compiled (`Objective.bind`).
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -55,9 +56,12 @@ class Term:
         return (self.kind, self.layer, self.options)
 
 
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["arrays", "units"], meta_fields=["spec", "labels", "layers"]
+)
 @dataclasses.dataclass(frozen=True)
 class Bound:
-    """An objective checked against a network, ready for the optimizer.
+    """An objective checked against a network: a pytree whose leaves have a leading axis of lanes.
 
     Attributes:
       spec: static description of the terms.
@@ -75,6 +79,30 @@ class Bound:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def bind(self, network: Network) -> Bound:
+        """Checks again that the network has the layers; returns self."""
+        for _, layer, _ in self.spec:
+            taps.layer_shape(network, layer)
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready description without the arrays; `from_dict` reverses it."""
+        return {
+            "spec": [[kind, layer, [list(option) for option in options]] for kind, layer, options in self.spec],
+            "labels": list(self.labels),
+            "layers": list(self.layers),
+        }
+
+    @staticmethod
+    def from_dict(description: Mapping[str, Any], arrays: Sequence[Mapping[str, Any]], units: Any) -> Bound:
+        """Rebuilds what `to_dict` described; unknown kinds raise ValueError."""
+        spec = tuple((str(kind), str(layer), _frozen(options)) for kind, layer, options in description["spec"])
+        for kind, _, _ in spec:
+            if kind not in _VALUES:
+                raise ValueError(f"unknown objective {kind!r}; {nearest(kind, _VALUES)}")
+        plain = tuple({name: np.asarray(array) for name, array in part.items()} for part in arrays)
+        return Bound(spec, plain, tuple(description["labels"]), tuple(description["layers"]), np.asarray(units))
 
     def select(self, lanes: Any) -> Bound:
         """The given lanes only."""
@@ -267,6 +295,10 @@ _VALUES: dict[str, Callable[..., jax.Array]] = {
     "probability": _probability,
     "direction": _direction,
 }
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(part) for part in value) if isinstance(value, list) else value
 
 
 def _at(activation: jax.Array, position: tuple[int, ...] | None) -> jax.Array:

@@ -16,6 +16,7 @@ import numpy as np
 
 from nd_jax import domain as domains
 from nd_jax.runtime import MissingExtraError, nearest
+from nd_jax.visualize.objectives import Bound
 
 if TYPE_CHECKING:
     from nd_jax.network import Network
@@ -54,6 +55,7 @@ class Visualization:
       steps_done: (n,) updates each lane had.
       status: (n,) "ok", or why not in plain words.
       manifest: versions, key, settings, time: what `rerun` needs.
+      objective: what each lane climbed, for `rerun`; None for results of different objectives that were joined.
     """
 
     network: Network | None
@@ -71,6 +73,7 @@ class Visualization:
     steps_done: np.ndarray
     status: tuple[str, ...]
     manifest: Mapping[str, Any]
+    objective: Bound | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -101,15 +104,13 @@ class Visualization:
 
     def select(self, lanes: Any) -> Visualization:
         """The given lanes (indices or labels) as a Visualization of their own."""
-        chosen = [lanes] if isinstance(lanes, (int, np.integer, str)) else list(lanes)
-        index = np.asarray([self.find(lane) if isinstance(lane, str) else int(lane) for lane in chosen], int)
-        if np.any((index < 0) | (index >= len(self))):
-            raise IndexError(f"lanes are 0 to {len(self) - 1}, got {index.tolist()}")
+        index = self._index(lanes)
         return dataclasses.replace(
             self,
             labels=tuple(self.labels[i] for i in index),
             layers=tuple(self.layers[i] for i in index),
             units=self.units[index],
+            objective=None if self.objective is None else self.objective.select(index),
             replicates=self.replicates[index],
             inputs=jax.tree.map(lambda leaf: leaf[index], self.inputs),
             parameters=jax.tree.map(lambda leaf: leaf[index], self.parameters),
@@ -120,11 +121,18 @@ class Visualization:
             status=tuple(self.status[i] for i in index),
         )
 
-    def rerun(self, objective: Any, *, network: Network | None = None, **changes: Any) -> Visualization:
-        """Runs objectives again with this result's key and settings; the same objective comes out the same.
+    def _index(self, lanes: Any) -> np.ndarray:
+        chosen = [lanes] if isinstance(lanes, (int, np.integer, str)) else list(lanes)
+        index = np.asarray([self.find(lane) if isinstance(lane, str) else int(lane) for lane in chosen], int)
+        if np.any((index < 0) | (index >= len(self))):
+            raise IndexError(f"lanes are 0 to {len(self) - 1}, got {index.tolist()}")
+        return index
+
+    def rerun(self, lanes: Any, *, network: Network | None = None, **changes: Any) -> Visualization:
+        """Runs lanes again with this result's key and settings; they come out the same.
 
         Args:
-          objective: for example `nd_jax.objectives.channel("block1/conv", [7])`.
+          lanes: indices or labels ("block1/conv:7").
           network: the network, when it was not saved with the result.
           **changes: keyword arguments of `visualize_batch` that should differ.
 
@@ -135,6 +143,8 @@ class Visualization:
         from nd_jax.visualize import manifest
         from nd_jax.visualize.batch import visualize_batch
 
+        if self.objective is None:
+            raise ValueError("this result was joined from several objectives: run again from one of its parts")
         used = network if network is not None else self.network
         if used is None:
             raise ValueError("this result was saved without its network: pass network=...")
@@ -145,7 +155,9 @@ class Visualization:
         if "optimizer" in changes:
             stored["settings"] = {**stored["settings"], "optimizer": "adam(0.05)"}
         settings: dict[str, Any] = {"key": manifest.restore_key(stored), **manifest.restore_settings(stored), **changes}
-        return visualize_batch(used, objective, **settings)
+        index = self._index(lanes)
+        settings.setdefault("replicates", self.replicates[index])
+        return visualize_batch(used, self.objective.select(index), **settings)
 
     def save(self, folder: Any) -> pathlib.Path:
         """Writes arrays, manifest and (where it can be saved) the network, all or nothing; replaces an earlier result.
@@ -163,6 +175,8 @@ class Visualization:
             "format": FORMAT,
             "labels": list(self.labels),
             "layers": list(self.layers),
+            "objective": None if self.objective is None else self.objective.to_dict(),
+            "objective_arrays": None if self.objective is None else _pack("objective", self.objective.arrays, arrays),
             "status": list(self.status),
             "domain": self.domain.to_dict(),
             "domain_arrays": _pack("domain", self.domain.arrays(), arrays),
@@ -198,6 +212,10 @@ class Visualization:
             with np.load(path / _ARRAYS, allow_pickle=False) as stored:
                 values = {name: _unpack(node, stored) for name, node in description["structure"].items()}
                 domain_arrays = _unpack(description["domain_arrays"], stored)
+                terms = _unpack(description["objective_arrays"], stored)
+            objective = None
+            if terms is not None:
+                objective = Bound.from_dict(description["objective"], terms, values["units"])
             domain = domains.from_dict(description["domain"], domain_arrays)
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a saved visualization that can be read: {error}") from None
@@ -207,6 +225,7 @@ class Visualization:
             domain=domain,
             labels=tuple(description["labels"]),
             layers=tuple(description["layers"]),
+            objective=objective,
             status=tuple(description["status"]),
             manifest=description["manifest"],
             **values,
@@ -279,6 +298,7 @@ def concatenate(results: Sequence[Visualization]) -> Visualization:
         return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis), *(getattr(item, name) for item in results))
 
     joined: dict[str, Any] = {
+        "objective": None,
         **{name: sum((getattr(item, name) for item in results), ()) for name in ("labels", "layers", "status")},
         **{name: join(name, 0) for name in ("units", "replicates", "inputs", "parameters", "scores", "steps_done")},
         **{name: join(name, 1) for name in ("history", "snapshots")},

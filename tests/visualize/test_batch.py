@@ -190,8 +190,11 @@ def test_save_load_and_rerun(network, tmp_path):
     assert (again.labels, again.layers, again.status) == (result.labels, result.layers, result.status)
     assert again.snapshot_steps == result.snapshot_steps
     assert again.domain == result.domain
-    repeated = again.rerun(nd.objectives.channel("conv2", [4]))
+    repeated = again.rerun("conv2:4", progress=False)
     chex.assert_trees_all_equal(repeated.inputs[0], result.inputs[1])
+    mixed = run(network, [2], replicates=3).save(tmp_path / "mixed")
+    third = nd.Visualization.load(mixed)
+    chex.assert_trees_all_equal(third.rerun([2], progress=False).inputs[0], third.inputs[2])
     result.save(folder)
     (tmp_path / "other").mkdir()
     with pytest.raises(ValueError, match="is not a saved visualization, so it is not replaced"):
@@ -204,7 +207,7 @@ def test_rerun_refuses_another_network(network):
     result = run(network, [1])
     other = make(Small()).__class__(Small(), jax.tree.map(lambda leaf: leaf + 1, network.variables), input=DOMAIN)
     with pytest.raises(ValueError, match="made with a network of digest"):
-        result.rerun(nd.objectives.channel("conv2", [1]), network=other)
+        result.rerun(0, network=other)
 
 
 def test_select_and_concatenate(network):
@@ -225,6 +228,7 @@ def test_select_and_concatenate(network):
         ({"steps": -1}, "steps must be a whole number"),
         ({"steps": 1.5}, "steps must be a whole number"),
         ({"replicates": 0}, "replicates must be a whole number of 1 or more"),
+        ({"replicates": [0, 1]}, "one of 0 or more for each of 1 lanes"),
         ({"chunk_size": 0}, "chunk_size must be a whole number"),
         ({"snapshots": [99]}, "snapshots are taken at steps 0 to 12"),
         ({"snapshots": -1}, "snapshots must be 0 or more"),

@@ -31,7 +31,7 @@ def test_maximisation_equals_the_source(shared, gan, objective):
     losses = reference[f"{objective}_loss"]
     chex.assert_trees_all_close(-result.history[:, 0], losses.astype(np.float32), rtol=5e-4, atol=1e-9)
     final = reference[f"{objective}_final"].reshape(28, 28, 1)
-    # A pixel whose gradient is near zero takes the sign of rounding, and Adam moves it by the learning rate all the same.
+    # A pixel whose gradient is nearly zero takes the sign of rounding, and Adam moves it all the same.
     chex.assert_trees_all_close(result.inputs[0], final, atol=5e-4)
 
 
