@@ -29,6 +29,7 @@ from nd_jax.training import TrainingError, cards, measures, predictor, train
 from nd_jax.training.classifier import as_heads
 
 Recipe = InstrumentNotes | SpokenDigits
+_PLACES = ("data_dir", "prepared_dir", "out", "speakers")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,7 +73,8 @@ def _train_and_measure(
     experiment: Experiment, recipe: Recipe, folder: pathlib.Path, command: str, progress: bool
 ) -> dict[str, Any]:
     # --- train --------------------------------------------------------------------------------------------------------
-    trained = train(experiment.module, experiment.task, recipe.training, folder=folder, progress=progress)
+    same = {name: value for name, value in vars(recipe).items() if name not in ("training", *_PLACES)}
+    trained = train(experiment.module, experiment.task, recipe.training, folder=folder, recipe=same, progress=progress)
     minutes = max(1, round(trained.seconds / 60))
 
     # --- measure on what was held out ---------------------------------------------------------------------------------

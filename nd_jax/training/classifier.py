@@ -12,10 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
-import math
-import pathlib
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -27,17 +23,13 @@ import optax
 
 from nd_jax import data
 from nd_jax.training import losses, parallel
-from nd_jax.training.checkpoints import CheckpointError, Checkpoints
+from nd_jax.training.run import Run, Trained, Window
 
 Tree = Any
 Arrays = Mapping[str, np.ndarray]
 Example = Mapping[str, jax.Array]
 Prepare = Callable[[jax.Array, Example], tuple[jax.Array, Mapping[str, jax.Array], Mapping[str, jax.Array]]]
 Present = Callable[[Example], jax.Array]
-
-
-class TrainingError(RuntimeError):
-    """A training cannot go on: the loss is not finite, or the replicas differ; the message names the step."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,33 +94,13 @@ class Settings:
                 raise ValueError(f"{name} must not be negative, and is {getattr(self, name)}")
 
 
-@dataclasses.dataclass(frozen=True)
-class Trained:
-    """What `train` gives back.
-
-    Attributes:
-      variables: of the best evaluation (numpy), as `module.apply` takes them.
-      score: its validation score, 0 ... 1.
-      step: the step after which it was reached.
-      steps_done: where training ended; fewer than `Settings.steps` after an early stop.
-      seconds: time it took, over all interruptions.
-      log: one dict per evaluation.
-    """
-
-    variables: Tree
-    score: float
-    step: int
-    steps_done: int
-    seconds: float
-    log: list[dict[str, Any]]
-
-
 def train(
     module: nn.Module,
     task: Task,
     settings: Settings,
     *,
     folder: Any = None,
+    recipe: Mapping[str, Any] | None = None,
     devices: Sequence[jax.Device] | None = None,
     progress: bool = True,
 ) -> Trained:
@@ -139,6 +111,7 @@ def train(
       task: what is learned.
       settings: how.
       folder: where checkpoints and `metrics.jsonl` go; None keeps nothing on disk.
+      recipe: what else must be the same for a run to go on, beside the settings; plain values by name.
       devices: local devices to use, default all.
       progress: whether a bar with the remaining time is drawn on stderr.
 
@@ -175,14 +148,14 @@ def train(
     per_call = settings.steps_per_call or (1 if devices[0].platform == "cpu" else 8)
 
     # --- checkpoint ---------------------------------------------------------------------------------------------------
-    run = _Run(folder, settings, state)
+    run = Run(folder, {**(recipe or {}), **dataclasses.asdict(settings)}, settings.patience, state)
     state = parallel.replicate(run.state, devices)
 
     # --- loop ---------------------------------------------------------------------------------------------------------
     with run, _bar(settings.steps, run.done, progress) as bar, data.prefetch(order(position=run.done)) as stream:
         while run.done < settings.steps and not run.exhausted:
             until = min(run.done - run.done % settings.eval_every + settings.eval_every, settings.steps)
-            window, pending = _Window(run.done), 0
+            window, pending = Window(run.done), 0
             while window.end < until:
                 size = min(per_call, until - window.end)
                 batches = [next(stream) for _ in range(size)]
@@ -199,7 +172,9 @@ def train(
 
             # --- evaluation -------------------------------------------------------------------------------------------
             variables = {"params": state["params"], **state["collections"]}
-            run.evaluated(until, window, accuracies(predict(variables, task.validation), task), task, variables)
+            run.evaluated(
+                until, window, accuracies(predict(variables, task.validation), task), task.head_weights, variables
+            )
             run.save(state)
     return run.result()
 
@@ -328,131 +303,6 @@ def accuracies(outputs: Any, task: Task) -> dict[str, float]:
     return {
         head: float(np.mean(np.argmax(logits[head], axis=-1) == task.validation[head])) for head in sorted(task.heads)
     }
-
-
-class _Window:
-    """The metrics between two evaluations, fetched late so that the host does not wait at every step."""
-
-    def __init__(self, start: int):
-        self.start = self.end = start
-        self.waiting: list[Tree] = []
-        self.fetched: list[Tree] = []
-
-    def add(self, metrics: Tree, steps: int) -> None:
-        self.waiting.append(metrics)
-        self.end += steps
-
-    def check(self) -> dict[str, str]:
-        """Fetches what waits, stops on what is not finite, and returns the latest loss for the bar."""
-        first = self.start + len(self.fetched)
-        for metrics in jax.device_get(self.waiting):
-            columns, structure = jax.tree.flatten(jax.tree.map(np.ravel, metrics))
-            self.fetched += [jax.tree.unflatten(structure, row) for row in zip(*columns, strict=True)]
-        self.waiting = []
-        for step, metrics in enumerate(self.fetched[first - self.start :], start=first + 1):
-            for name in ("loss", "gradient_norm"):
-                if not math.isfinite(metrics[name]):
-                    raise TrainingError(
-                        f"{name.replace('_', ' ')} is {metrics[name]} at step {step}; the last checkpoint is from "
-                        "before it: try a lower learning rate, or look at the data of that step"
-                    )
-            if metrics.get("spread", 0):
-                raise TrainingError(f"the devices hold different parameters after step {step}")
-        return {"loss": f"{self.fetched[-1]['loss']:.3f}"}
-
-    def means(self) -> dict[str, Any]:
-        loss = float(np.mean([metrics["loss"] for metrics in self.fetched]))
-        heads = self.fetched[0]["accuracy"]
-        return {
-            "loss": loss,
-            "train": {head: float(np.mean([metrics["accuracy"][head] for metrics in self.fetched])) for head in heads},
-        }
-
-
-class _Run:
-    """What a run remembers between evaluations, in memory and in its folder."""
-
-    def __init__(self, folder: Any, settings: Settings, state: Tree):
-        self.settings = dataclasses.asdict(settings)
-        self.patience = settings.patience
-        self.state = state
-        self.best = jax.device_get({"params": state["params"], **state["collections"]})
-        self.notes: dict[str, Any] = {"done": 0, "score": -1.0, "step": 0, "waited": 0, "seconds": 0.0, "log": []}
-        self.clock = time.perf_counter()
-        self.folder = None if folder is None else pathlib.Path(folder).expanduser()
-        self.checkpoints = None if self.folder is None else Checkpoints(self.folder / "checkpoints")
-        if self.checkpoints is not None:
-            self._restore()
-
-    def __enter__(self) -> _Run:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.checkpoints is not None:
-            self.checkpoints.close()
-
-    @property
-    def done(self) -> int:
-        """Steps done up to the last evaluation."""
-        return int(self.notes["done"])
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether patience has run out."""
-        return bool(self.patience) and self.notes["waited"] >= self.patience
-
-    def evaluated(self, step: int, window: _Window, right: dict[str, float], task: Task, variables: Tree) -> None:
-        """Takes in one evaluation: the score, the best variables so far, one line of the log."""
-        total = sum(task.head_weights.values())
-        score = sum(task.head_weights[head] * right[head] for head in right) / total
-        better = score > self.notes["score"]
-        if score >= self.notes["score"]:  # of equally good ones the latest: it has been trained for longer
-            self.best = jax.device_get(variables)
-            self.notes |= {"score": score, "step": step}
-        self.notes["waited"] = 0 if better else self.notes["waited"] + 1
-        now = time.perf_counter()
-        self.notes["seconds"] += now - self.clock
-        self.clock = now
-        self.notes["done"] = step
-        self.notes["log"].append({"step": step, **window.means(), "validation": right, "score": score})
-
-    def save(self, state: Tree) -> None:
-        """Writes checkpoint and log, when there is a folder."""
-        if self.checkpoints is None or self.folder is None:
-            return
-        arrays = {"state": state, "best": self.best}
-        self.checkpoints.save(self.done, arrays, {"settings": self.settings, **self.notes})
-        self._write_log(self.folder)
-
-    def result(self) -> Trained:
-        """The best variables, and how they came about."""
-        notes = self.notes
-        return Trained(self.best, notes["score"], notes["step"], notes["done"], notes["seconds"], notes["log"])
-
-    def _restore(self) -> None:
-        assert self.checkpoints is not None and self.folder is not None
-        found = self.checkpoints.restore({"state": self.state, "best": self.best})
-        if found is None:
-            return
-        before = found.notes.pop("settings")
-        for name, value in self.settings.items():
-            if before.get(name) != value:
-                raise ValueError(
-                    f"{self.folder} holds a run with {name} = {before.get(name)}, and {name} is {value} now; "
-                    "use the same settings to go on, or another folder"
-                )
-        self.state, self.best, self.notes = found.arrays["state"], found.arrays["best"], found.notes
-        self._write_log(self.folder)
-
-    def _write_log(self, folder: pathlib.Path) -> None:
-        draft = folder / "metrics.jsonl.draft"
-        try:
-            draft.write_text("".join(json.dumps(line) + "\n" for line in self.notes["log"]))
-            draft.replace(folder / "metrics.jsonl")
-        except OSError as error:
-            raise CheckpointError(
-                f"the log of step {self.done} cannot be written to {folder}: {error.strerror}"
-            ) from error
 
 
 def _count(arrays: Arrays) -> int:

@@ -85,6 +85,12 @@ def test_every_speaker_is_left_out_once(digits, tmp_path, capsys):
     assert nd.load(tmp_path / "run" / "ben" / "network").labels == tuple("0123456789")
 
 
+def test_a_run_with_another_recipe_does_not_go_on(digits, tmp_path, capsys):
+    assert _run("spoken-digits", digits, tmp_path) == 0
+    assert _run("spoken-digits", digits, tmp_path, "--speed", "1.1") == 1
+    assert "holds a run with speed = 1.25, and speed is 1.1 now" in capsys.readouterr().err
+
+
 def test_splits_never_divide_what_belongs_together(notes, digits, tmp_path):
     clips = nd.data.load("instrument_notes", "all", manual_dir=notes, data_dir=tmp_path, progress=False)
     recipe = instrument_notes.InstrumentNotes(notes, held_out=0.4, validation=0.2)

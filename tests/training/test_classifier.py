@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nd_jax.training import classifier
+from nd_jax.training import TrainingError, classifier
 from nd_jax.training.checkpoints import Checkpoints
 
 _PROGRAM = pathlib.Path(__file__).with_name("problem.py")
@@ -71,7 +71,7 @@ def test_nan_stops_and_names_the_step():
     bad[17] = True
     task = dataclasses.replace(problem.TASK, train={**problem.TASK.train, "bad": bad}, prepare=prepare)
     task = dataclasses.replace(task, validation={**task.validation, "bad": np.zeros(60, bool)})
-    with pytest.raises(classifier.TrainingError, match="loss is nan at step [1-6];"):
+    with pytest.raises(TrainingError, match="loss is nan at step [1-6];"):
         _train(task=task)
 
 
