@@ -23,7 +23,7 @@ import numpy as np
 
 import nd_jax as nd
 from nd_jax.runtime import enable_compilation_cache, nearest, require
-from nd_jax.visualize.optimizers import name_of
+from nd_jax.visualize import manifest, optimizers
 from nd_jax.visualize.result import slug
 
 DataSet = Literal["audio_folder", "spoken_digits", "instrument_notes", "nsynth", "esc10", "esc50", "mnist"]
@@ -53,6 +53,8 @@ class Settings:
     """At most so many natural sounds."""
     snapshots: int = 6
     """How many pictures of the way to keep."""
+    quiet: float = 0.3
+    """Silence prior: standard deviations of a unit's natural activation that one dB of mean level costs; 0 for none."""
     learning_rate: float = 0.05
     """Of Adam."""
     chunk_size: int | None = None
@@ -89,13 +91,18 @@ def run(settings: Settings, *, command: str | None = None) -> pathlib.Path:
     total = sum(len(units) for units in planned.values())
     print(f"{settings.network}: {total} units of {len(planned)} layers, {settings.steps} steps each")
 
-    # Natural sounds.
+    # Natural inputs, and what each unit answers to among them.
+    exemplars = None
     natural, names = _natural(network, settings)
+    if natural is not None:
+        exemplars = nd.dissect.exemplars(network, **natural, layers=list(planned), names=names)
+    listened = time.perf_counter()
 
     # The sweep: one compiled program a layer; finished layers are on disk before the next begins.
     results = []
-    for layer, units in planned.items():
-        result = _layer(network, layer, units, settings)
+    for place, (layer, units) in enumerate(planned.items(), start=1):
+        print(f"[{place}/{len(planned)}] ", end="", flush=True)
+        result = _layer(network, layer, units, _penalties(network, layer, exemplars, settings), settings)
         if result is not None:
             results.append(result)
         if result is None or len(result) < len(units) or any("interrupted" in status for status in result.status):
@@ -104,13 +111,6 @@ def run(settings: Settings, *, command: str | None = None) -> pathlib.Path:
     if not results:
         raise ValueError("interrupted before any unit was begun; there is nothing to show")
     swept = time.perf_counter()
-
-    # What each unit answers to among the natural sounds.
-    exemplars = None
-    if natural is not None:
-        layers = list(dict.fromkeys(layer for result in results for layer in result.layers))
-        exemplars = nd.dissect.exemplars(network, **natural, layers=layers, names=names)
-    found = time.perf_counter()
 
     # The page.
     index = nd.report.atlas(
@@ -126,7 +126,7 @@ def run(settings: Settings, *, command: str | None = None) -> pathlib.Path:
     done = time.perf_counter()
     print(
         f"{sum(map(len, results))} units in {done - began:.0f} s "
-        f"(sweep {swept - began:.0f} s, natural sounds {found - swept:.0f} s, page {done - found:.0f} s)"
+        f"(natural inputs {listened - began:.0f} s, sweep {swept - listened:.0f} s, page {done - swept:.0f} s)"
     )
     return index
 
@@ -144,10 +144,26 @@ def _plan(network: nd.Network, settings: Settings) -> dict[str, range]:
     return {layer: range(min(known[layer][-1], limit)) for layer in chosen}
 
 
-def _layer(network: nd.Network, layer: str, units: range, settings: Settings) -> nd.Visualization | None:
+def _penalties(
+    network: nd.Network, layer: str, exemplars: nd.dissect.Exemplars | None, settings: Settings
+) -> tuple[Any, ...]:
+    """A prior for silence, in the unit that all layers share: the spread of a unit's activation on natural sounds.
+
+    Without it an optimum is loud everywhere, wherever the unit does not mind.
+    """
+    if settings.quiet < 0:
+        raise ValueError(f"quiet must be 0 or more, got {settings.quiet}")
+    if exemplars is None or not network.input.is_sound or settings.quiet == 0:
+        return ()
+    return (nd.penalties.silence(weight=settings.quiet * float(np.median(exemplars.spread[layer]))),)
+
+
+def _layer(
+    network: nd.Network, layer: str, units: range, penalties: tuple[Any, ...], settings: Settings
+) -> nd.Visualization | None:
     folder = settings.out / "results" / slug(layer)
     if settings.resume:
-        kept = _kept(folder, network, layer, units, settings)
+        kept = _kept(folder, network, layer, units, penalties, settings)
         if kept is not None:
             print(f"{layer}: {len(units)} units, kept from an earlier run")
             return kept
@@ -157,6 +173,7 @@ def _layer(network: nd.Network, layer: str, units: range, settings: Settings) ->
             network,
             nd.objectives.channel(layer, units),
             key=jax.random.key(settings.seed),
+            penalties=penalties,
             optimizer=nd.visualize.adam(settings.learning_rate),
             steps=settings.steps,
             snapshots=settings.snapshots,
@@ -172,17 +189,34 @@ def _layer(network: nd.Network, layer: str, units: range, settings: Settings) ->
 
 
 def _kept(
-    folder: pathlib.Path, network: nd.Network, layer: str, units: range, settings: Settings
+    folder: pathlib.Path,
+    network: nd.Network,
+    layer: str,
+    units: range,
+    penalties: tuple[Any, ...],
+    settings: Settings,
 ) -> nd.Visualization | None:
-    from nd_jax.visualize.manifest import digest
-
     if not folder.is_dir():
         return None
     found = nd.Visualization.load(folder, network=network)
-    asked = (digest(network), tuple(f"{layer}:{unit}" for unit in units), settings.steps, settings.seed)
     made = found.manifest
-    there = (made["network"]["digest"], found.labels, made["settings"]["steps"], made["key"]["data"][-1])
-    same = there == asked and made["settings"]["optimizer"] == name_of(nd.visualize.adam(settings.learning_rate))
+    there = (
+        made["network"]["digest"],
+        found.labels,
+        made["settings"]["steps"],
+        made["settings"]["penalties"],
+        made["settings"]["optimizer"],
+        made["key"]["data"][-1],
+    )
+    asked = (
+        manifest.digest(network),
+        tuple(f"{layer}:{unit}" for unit in units),
+        settings.steps,
+        [manifest.plain(item) for item in penalties],
+        optimizers.name_of(nd.visualize.adam(settings.learning_rate)),
+        settings.seed,
+    )
+    same = there == asked
     return found if same and all("interrupted" not in status for status in found.status) else None
 
 

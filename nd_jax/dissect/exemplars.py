@@ -38,6 +38,7 @@ class Exemplars:
       curves: {layer: (units, q, steps) float32}: the unit over time on that clip, mean over the other positions.
         A layer without a time axis is missing. Step k stands for second (k + 0.5) / steps of the clip.
       constant: {layer: (units,) bool}: the same activation on every clip of the bank (dead units, as a rule).
+      spread: {layer: (units,) float32}: standard deviation of the activation over the clips of the bank.
       kept: (m,) int, ascending: the clips that occur above; `inputs` and `waves` hold these only.
       inputs: (m, *network.input.shape) float32.
       waves: (m, samples) float32, or None when the clips were given as network inputs.
@@ -53,6 +54,7 @@ class Exemplars:
     activations: dict[str, np.ndarray]
     curves: dict[str, np.ndarray]
     constant: dict[str, np.ndarray]
+    spread: dict[str, np.ndarray]
     kept: np.ndarray
     inputs: np.ndarray
     waves: np.ndarray | None
@@ -100,7 +102,7 @@ class Exemplars:
         if self.waves is not None:
             arrays["waves"] = self.waves
         for index, layer in enumerate(self.layers):
-            for field in ("clips", "ranks", "activations", "constant", "curves"):
+            for field in ("clips", "ranks", "activations", "constant", "spread", "curves"):
                 if layer in getattr(self, field):
                     arrays[f"{field}/{index}"] = getattr(self, field)[layer]
         np.savez_compressed(target, header=np.array(json.dumps(header)), **arrays)
@@ -135,6 +137,7 @@ class Exemplars:
                     activations=field("activations"),
                     curves=field("curves"),
                     constant=field("constant"),
+                    spread=field("spread"),
                     kept=file["kept"],
                     inputs=file["inputs"],
                     waves=file["waves"] if "waves" in file.files else None,
@@ -227,6 +230,7 @@ def exemplars(
         constant={
             layer: np.ptp(values, axis=0) <= 1e-7 * np.abs(values).max(axis=0) for layer, values in means.items()
         },
+        spread={layer: values.std(axis=0) for layer, values in means.items()},
         kept=kept,
         inputs=kept_inputs,
         waves=None if waves is None else np.asarray(bank[kept], np.float32),

@@ -48,9 +48,9 @@ def describe(
         if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
         else {"impl": "raw", "data": np.asarray(key).tolist()},
         "settings": {
-            "parameterization": _plain(parameterization),
-            "transforms": [_plain(item) for item in transforms],
-            "penalties": [_plain(item) for item in penalties],
+            "parameterization": plain(parameterization),
+            "transforms": [plain(item) for item in transforms],
+            "penalties": [plain(item) for item in penalties],
             "optimizer": optimizer,
             "steps": int(steps),
             "snapshots": [int(step) for step in snapshots],
@@ -99,16 +99,17 @@ def digest(network: Network) -> str:
     return found.hexdigest()[:16]
 
 
-def _plain(item: Any) -> Any:
+def plain(item: Any) -> Any:
+    """A setting as JSON-ready values: a dataclass becomes a dict with its class name under `is`."""
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
         module = type(item).__module__
         name = type(item).__name__ if module.startswith("nd_jax.") else CUSTOM
-        fields = {field.name: _plain(getattr(item, field.name)) for field in dataclasses.fields(item)}
+        fields = {field.name: plain(getattr(item, field.name)) for field in dataclasses.fields(item)}
         return {"is": name, **fields}
     if isinstance(item, Mapping):
-        return {"map": [[str(key), _plain(value)] for key, value in item.items()]}
+        return {"map": [[str(key), plain(value)] for key, value in item.items()]}
     if isinstance(item, (tuple, list)):
-        return [_plain(part) for part in item]
+        return [plain(part) for part in item]
     if isinstance(item, (np.integer, np.floating)):
         return item.item()
     return item if item is None or isinstance(item, (bool, int, float, str)) else {"is": CUSTOM}

@@ -114,7 +114,7 @@ def test_the_batch_size_does_not_matter(network, waves):
 def test_save_and_load(network, waves, tmp_path):
     found = exemplars(network, waves, layers=["last", "output"], names=["a"] * 41, progress=False)
     read = Exemplars.load(found.save(tmp_path / "bank"))
-    for field in ("clips", "ranks", "activations", "curves", "constant", "kept", "inputs", "waves"):
+    for field in ("clips", "ranks", "activations", "curves", "constant", "spread", "kept", "inputs", "waves"):
         chex.assert_trees_all_equal(getattr(read, field), getattr(found, field))
     for field in ("quantiles", "count", "sample_rate", "seconds", "names", "layers"):
         assert getattr(read, field) == getattr(found, field)
