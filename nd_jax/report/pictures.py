@@ -170,10 +170,13 @@ def ticks(axis: Axis, count: int = 6) -> list[tuple[float, str]]:
     order = np.argsort(values)
     index = np.interp(marks, values[order], np.arange(values.size)[order])
     text = format_hertz if axis.unit == "Hz" else "{:g}".format
-    return [
-        ((float(where) + 0.5) / values.size, text(round(float(mark), 6)))
-        for where, mark in zip(index, marks, strict=True)
-    ]
+    found: list[tuple[float, str]] = []
+    # From the high end: where a scale crowds its marks together, as mels do at the bottom, the lower ones give way.
+    for where, mark in zip(index[::-1], marks[::-1], strict=True):
+        share = (float(where) + 0.5) / values.size
+        if not found or abs(share - found[-1][0]) >= 0.9 / count:
+            found.append((share, text(round(float(mark), 6))))
+    return found[::-1]
 
 
 def axis_title(axis: Axis) -> str:
@@ -191,6 +194,7 @@ def figure(
     picture: Picture,
     *,
     title: str = "",
+    name: str = "",
     theme: Theme = "light",
     width: int = 420,
     height: int | None = None,
@@ -202,6 +206,7 @@ def figure(
     Args:
       picture: what to draw.
       title: a line above it; escaped.
+      name: what a screen reader says, by default the title; escaped.
       theme: the colours; text keeps the colour of its surroundings.
       width: of the picture itself, in pixels.
       height: likewise; by default half the width, and for images what keeps their aspect.
@@ -215,9 +220,9 @@ def figure(
     if height is None:
         height = round(width * rows / columns) if picture.x.unit == "px" else round(width * 0.5)
     left, above, below, right = 58, 24 if title else 8, 40, 76 if flat else 8
-    name = html.escape(title or f"{axis_title(picture.y)} over {axis_title(picture.x)}")
+    spoken = html.escape(name or title or f"{axis_title(picture.y)} over {axis_title(picture.x)}")
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{name}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{spoken}" '
         f'viewBox="0 0 {left + width + right} {above + height + below}" '
         f'width="{left + width + right}" style="max-width:100%;height:auto;font:11px system-ui,sans-serif" '
         'fill="currentColor">',
@@ -281,12 +286,13 @@ def to_html(
     for index, picture in enumerate(drawn):
         title = titles[index] if index < len(titles) else ""
         sound = sounds[index] if index < len(sounds) else None
-        body = figure(picture, title=title, theme=theme, width=width, low=low, high=high)
+        body = figure(picture, name=title, theme=theme, width=width, low=low, high=high)
         if sound is not None:
             address = data_uri(encode_wav(sound), "audio/wav")
             body += (
                 f'<audio controls preload="metadata" style="width:100%;height:32px" src="{address}" '
                 f'aria-label="{html.escape(title or "sound")}"></audio>'
             )
-        cells.append(f'<div style="max-width:100%">{body}</div>')
+        heading = f'<div style="font:600 12px system-ui,sans-serif">{html.escape(title)}</div>' if title else ""
+        cells.append(f'<div style="width:min(100%,{width + 134}px)">{heading}{body}</div>')
     return f'<div style="display:flex;flex-wrap:wrap;gap:16px">{"".join(cells)}</div>'

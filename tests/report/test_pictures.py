@@ -90,6 +90,8 @@ def test_ticks_stand_at_the_middle_of_their_pixel(picture):
     found = {label: share for share, label in pictures.ticks(picture.y, 8)}
     assert {"100", "1k", "2k"} <= set(found)
     assert found["2k"] < found["100"], "row 0 is the top"
+    places = [share for share, _ in pictures.ticks(picture.y, 4)]
+    assert np.abs(np.diff(places)).min() >= 0.9 / 4, "labels do not run into each other"
     row = found["1k"] * 24 - 0.5
     near = picture.y.values[int(np.floor(row))], picture.y.values[int(np.ceil(row))]
     assert near[1] <= 1000 <= near[0]

@@ -279,7 +279,7 @@
     }
     const bar = last(layer.score[i]) ? 0 : Math.max(0, (layer.score[i] - layer.low) / (layer.top - layer.low || 1));
     return h("li", { class: "tile" + (reason ? " dead" : "") }, face,
-      h("a", { class: "name", href: unitLink(ref), title: `Open ${named}${reason ? ", " + reason : ""}`, "aria-label": `Open ${named}` }, h("b", {}, unitName(ref)), h("span", {}, reason || label || (layer.silent[i] && I.sound ? "silent" : num(layer.score[i])))),
+      h("a", { class: "name", href: unitLink(ref), title: `Open ${named}${reason ? ", " + reason : ""}`, "aria-label": `Open ${named}` }, h("b", {}, unitName(ref)), h("span", {}, reason.split(/[:,]/)[0] || label || (layer.silent[i] && I.sound ? "silent" : num(layer.score[i])))),
       h("span", { class: "score", "aria-hidden": "true" }, h("i", { style: { width: 100 * Math.min(1, bar) + "%" } })));
   }
   function grid({ layer }) {
