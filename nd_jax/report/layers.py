@@ -124,16 +124,22 @@ def _others(shapes: Mapping[str, Any], wanted: Sequence[str]) -> str:
     left = [layer for layer in shapes if layer not in wanted and not layer.startswith(taps.OUTPUT)]
     if not left:
         return ""
-    some = ", ".join(left[:6]) + (" ..." if len(left) > 6 else "")
+    some = ", ".join(left[:6]) + (f" and {len(left) - 6} others" if len(left) > 6 else "")
     return f"{len(left)} more {'layer was' if len(left) == 1 else 'layers were'} not asked for: {some}."
 
 
 def _names(network: Network | None, layer: str) -> tuple[str, ...]:
+    """The labels of a layer's units: of an output, and of the last layer (a head's layer) that gives it."""
     if network is None or not network.labels:
         return ()
-    if isinstance(network.labels, Mapping):
-        return tuple(network.labels.get(layer.removeprefix(f"{taps.OUTPUT}[").removesuffix("]"), ()))
-    return tuple(network.labels) if layer == taps.OUTPUT else ()
+    heads = dict(network.labels) if isinstance(network.labels, Mapping) else {"": tuple(network.labels)}
+    last = list(taps.layers(network))[-len(heads) :]
+    for part, names in heads.items():
+        output = f"{taps.OUTPUT}[{part}]" if part else taps.OUTPUT
+        is_head = layer in last and (not part or layer.rsplit("/", 1)[-1] == part)
+        if layer == output or (is_head and taps.layer_shape(network, layer) == (len(names),)):
+            return names
+    return ()
 
 
 class _Layer:

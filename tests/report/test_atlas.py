@@ -195,8 +195,9 @@ def test_failed_and_dead_units_carry_their_reason(result, tmp_path):
     assert layer["median"] == 1.0
 
 
-def plain_network(module, domain):
-    return nd.Network(module, module.init(jax.random.key(0), np.zeros((1, *domain.shape), np.float32)), input=domain)
+def plain_network(module, domain, labels=()):
+    variables = module.init(jax.random.key(0), np.zeros((1, *domain.shape), np.float32))
+    return nd.Network(module, variables, input=domain, labels=labels)
 
 
 class Dense(nn.Module):
@@ -258,6 +259,28 @@ def test_look_does_not_depend_on_when_a_sound_happens(domain, waves):
     for one, other in zip(inputs, shifted, strict=True):
         assert layers.look(domain.picture(one)) == layers.look(domain.picture(other))
     assert len({layers.look(domain.picture(one)) for one in inputs}) == 4
+
+
+def test_labels_belong_to_outputs_and_to_the_layer_that_gives_them(network):
+    assert layers._names(network, "output") == network.labels
+    assert layers._names(network, "head") == network.labels
+    assert layers._names(network, "two") == ()
+
+    class Heads(nn.Module):
+        @nn.compact
+        def __call__(self, x, train=False):
+            x = nn.Dense(2, name="body")(x.reshape(len(x), -1))
+            return {"a": nn.Dense(2, name="a")(x), "b": nn.Dense(3, name="b")(x)}
+
+    two = plain_network(Heads(), Image((4, 4, 1)), labels={"a": ["x", "y"], "b": ["p", "q", "r"]})
+    found = {name: layers._names(two, name) for name in ("body", "a", "b", "output[a]", "output[b]")}
+    assert found == {
+        "body": (),
+        "a": ("x", "y"),
+        "b": ("p", "q", "r"),
+        "output[a]": ("x", "y"),
+        "output[b]": ("p", "q", "r"),
+    }
 
 
 def test_file_names_of_layers_never_meet():

@@ -349,7 +349,7 @@
     return h("section", { class: "panel wide" }, h("h2", {}, "How it came about"),
       h("ol", { class: "strip" }, steps.map((step, i) => h("li", {},
         h("div", { class: "frame", role: "img", "aria-label": `Picture at step ${step}`, style: { "background-image": `url("${address}")`, "background-size": `100% ${n * 100}%`, "background-position": `0 ${n > 1 ? (100 * i) / (n - 1) : 0}%`, ...(P.flat ? {} : { filter: "none" }) } }),
-        h("p", {}, `step ${step}`), last(scores[i]) ? null : h("p", {}, `score ${num(scores[i])}`)))));
+        h("p", {}, `step ${step}`), last(scores[i]) ? null : h("p", {}, `score ${num(scores[i], 2)}`)))));
   }
   function naturals(entry, data, ref) {
     const heading = h("h2", {}, I.natural && !I.sound ? "Natural inputs" : "Natural sounds");
