@@ -12,7 +12,7 @@ from nd_jax.report.sounds import at_playback_level, sounds
 if TYPE_CHECKING:
     from nd_jax.visualize.result import Visualization
 
-_MOST = 24
+_MOST = 12
 
 
 def html_for(result: Visualization, *, most: int = _MOST, theme: Theme = "light", width: int = 260) -> str:

@@ -19,6 +19,7 @@ from nd_jax.report.pictures import colour_table
 
 MARKER = "made-by-nd_jax"
 _CONTENT = re.compile(r"atlas-[0-9a-f]{8}")
+_DRAFT = re.compile(r"\.index-[0-9a-f]{8}\.html")
 
 
 def to_json(value: Any) -> str:
@@ -134,6 +135,8 @@ class Page:
         for old in self.folder.iterdir():
             if old.name != self.base and _CONTENT.fullmatch(old.name) and (old / MARKER).is_file():
                 shutil.rmtree(old, ignore_errors=True)
+            elif _DRAFT.fullmatch(old.name):
+                old.unlink(missing_ok=True)
 
 
 def _hash(text: str) -> str:

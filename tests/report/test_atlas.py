@@ -135,6 +135,7 @@ def test_writing_again_replaces_the_page_and_leaves_other_files_alone(result, tm
     few = result.select([0, 1])
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "atlas-00000000").mkdir()
+    (tmp_path / ".index-0123abcd.html").write_text("left by a killed run")
     first = report.atlas(few, tmp_path, progress=False)
     before = index_of(tmp_path)["base"]
     assert report.atlas(few, tmp_path, title="second", progress=False) == first

@@ -263,7 +263,7 @@ def test_search_filters_by_number_label_and_reason(atlas):
     atlas.key("bell")
     atlas.until("location.hash === '#/all'")
     atlas.until("document.querySelectorAll('.tile').length === 1")
-    assert atlas.run("return document.querySelector('.tile .name').innerText").split("\n")[-1] == "bell"
+    assert atlas.run("return document.querySelector('.tile .name span').textContent") == "bell"
 
 
 def test_sorting(page):
@@ -327,6 +327,21 @@ def test_keyboard_only(atlas):
     atlas.until("document.getElementById('help').checkVisibility()")
     atlas.key("\ue00c")
     atlas.until("!document.getElementById('help').checkVisibility()")
+
+
+def test_space_plays_the_tile_under_the_pointer(page):
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    page.open("#/one")
+    tile = page.driver.find_elements("css selector", ".face:not(.mute)")[3]
+    ActionChains(page.driver).move_to_element(tile).perform()
+    page.key(" ")
+    page.until("document.querySelector('.face.playing')")
+    assert page.run("return document.querySelector('.face.playing') === arguments[0]", tile)
+    assert tile.get_attribute("aria-pressed") == "true"
+    page.until("document.getElementById('player').currentTime > 0")
+    page.key(" ")
+    page.until("document.getElementById('player').paused")
 
 
 def test_tiles_are_buttons_with_names(page):

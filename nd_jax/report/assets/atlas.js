@@ -265,12 +265,12 @@
     const text = `${ref.layer.name} ${unitName(ref)} ${ref.layer.label[ref.i]} ${ref.layer.reason[ref.i]}`.toLowerCase();
     return state.query.toLowerCase().split(/\s+/).every((word) => /^\d+$/.test(word) ? text.split(/[^\p{L}\d]+/u).includes(word) : text.includes(word));
   }
-  function tile(ref) {
+  function tile(ref, order = 0) {
     const { layer, i } = ref, reason = layer.reason[i], label = labelOf(ref), file = wav(ref);
     const named = `${layer.name} unit ${unitName(ref)}${label ? ", " + label : ""}`;
     const heard = sounds(ref);
     const face = h("button", { class: "face" + (heard ? "" : " mute"), "aria-label": `${heard ? "Play" : "Open"} ${named}, score ${num(layer.score[i])}${reason ? ", " + reason : ""}${I.sound && !heard ? ", silent" : ""}`,
-      onclick: () => { if (heard) toggle(file); else location.hash = unitLink(ref); }, ondblclick: () => { location.hash = unitLink(ref); } }, image(thumb(ref), "", true));
+      onclick: () => { if (heard) toggle(file); else location.hash = unitLink(ref); }, ondblclick: () => { location.hash = unitLink(ref); } }, image(thumb(ref), "", order >= 64));
     face.ref = ref;
     if (heard) {
       const head = h("div", { class: "head", hidden: true });
@@ -286,7 +286,7 @@
     const refs = layer ? layer.refs : I.layers.flatMap((one) => one.refs);
     const list = h("ul", { class: "tiles" + (I.sound ? " sounding" : "") });
     const found = h("span", { role: "status" });
-    const nodes = new Map(refs.map((ref) => [ref, tile(ref)]));
+    const nodes = new Map(refs.map((ref, order) => [ref, tile(ref, order)]));
     const faces = new Map(refs.map((ref) => [wav(ref), nodes.get(ref).firstChild]));
     let lit = null;
     player.spots.add((current, now, running) => {
@@ -421,7 +421,7 @@
       left.append(...[history(entry)].filter(Boolean));
       const siblings = layer.refs.filter((one) => one !== ref && layer.unit[one.i] === layer.unit[i] && layer.unit[i] >= 0);
       body.append(...[naturals(entry, data, ref),
-        filmstrip(entry, ref), siblings.length && h("section", { class: "panel wide" }, h("h2", {}, "Other runs of this unit"), h("ul", { class: "tiles" + (I.sound ? " sounding" : "") }, siblings.map(tile))),
+        filmstrip(entry, ref), siblings.length && h("section", { class: "panel wide" }, h("h2", {}, "Other runs of this unit"), h("ul", { class: "tiles" + (I.sound ? " sounding" : "") }, siblings.map((one) => tile(one)))),
         files(entry, ref), call(entry)].filter(Boolean));
       paint();
     }).catch((error) => body.append(h("p", { class: "rest" }, `The details of this layer cannot be read: ${error.message}. Keep the folder ${I.base} beside this page.`)));
