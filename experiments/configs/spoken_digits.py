@@ -46,7 +46,7 @@ class SpokenDigits:
     """Train without this speaker and measure on nobody else; "all" does so for every speaker in turn."""
     speakers: pathlib.Path | None = None
     """The metrics.json of an earlier run with --leave-out-speaker all; its figures are put into the model card."""
-    features: tuple[int, ...] = (24, 48, 64, 96)
+    features: tuple[int, ...] = (32, 64, 96, 128)
     """Channels of the convolutions."""
     stem: int = 5
     """Size of the first convolution's kernel; the others are 3 x 3."""
@@ -56,10 +56,12 @@ class SpokenDigits:
     """The tempo alone is changed up to so many times."""
     formants: float = 1.15
     """The band axis alone is scaled up to so many times."""
-    equalizer_db: float = 4.0
+    equalizer_db: float = 6.0
     """Standard deviation of a random smooth curve over frequency."""
+    noise_db: tuple[float, float] = (-100.0, -40.0)
+    """Level of the added white noise; recordings peak between -36 and 0 dB."""
     training: Settings = Settings(
-        steps=2400, batch_size=32, learning_rate=3e-3, eval_every=200, patience=8, smoothing=0.1
+        steps=2000, batch_size=32, learning_rate=3e-3, eval_every=200, patience=8, smoothing=0.1
     )
 
     @property
@@ -160,7 +162,9 @@ def _prepare(key: jax.Array, clip: Any, domain: LogMelDomain, config: SpokenDigi
     wave = wave / jnp.maximum(jnp.max(jnp.abs(wave)), 1e-4)
     wave = augment.gain(wave, key=keys[1], low_db=-36.0, high_db=0.0)
     # The barrier keeps XLA's CPU backend from computing every sample again for every frame that it is part of.
-    wave = jax.lax.optimization_barrier(augment.noise(wave, key=keys[2], low_db=-100.0, high_db=-40.0))
+    wave = jax.lax.optimization_barrier(
+        augment.noise(wave, key=keys[2], low_db=config.noise_db[0], high_db=config.noise_db[1])
+    )
     levels = augment.equalize(domain.transform.forward(wave), key=keys[3], decibels=config.equalizer_db)
     levels = augment.warp(levels, key=keys[4], time=config.stretch, frequency=config.formants)
     levels = augment.mask(levels, key=keys[5], bands=6, frames=8, fill=domain.transform.floor_db)
