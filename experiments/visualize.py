@@ -245,7 +245,7 @@ def _natural(network: nd.Network, settings: Settings) -> tuple[dict[str, Any] | 
 
 
 def _procedural(network: nd.Network, domain: Any, settings: Settings) -> tuple[dict[str, Any], list[str]]:
-    if network.card.get("task") == "speech":
+    if any(word in str(network.card.get("task", "")).lower() for word in ("speech", "spoken")):
         print(
             "the natural sounds are procedural tones and noises, which are not speech: pass recordings with --data-dir"
         )

@@ -147,17 +147,14 @@ def card_line(card: Mapping[str, Any]) -> str:
     """The model card in one line: what for, trained on what, how good, under which licence."""
     parts = []
     if card.get("task"):
-        parts.append(str(card["task"]))
+        parts.append(_words(card["task"]))
     if card.get("data"):
         parts.append(f"trained on {_words(card['data'])}")
-    accuracy = card.get("accuracy")
-    if accuracy:
-        where = f" on {_words(card['split'])}" if card.get("split") else ""
-        parts.append(f"accuracy {_numbers(accuracy)}{where}")
+    if card.get("accuracy"):
+        parts.append(f"accuracy {_numbers(card['accuracy'])}")
     if card.get("licence"):
         parts.append(f"licence {_words(card['licence'])}")
-    line = "; ".join(parts)
-    return line[:1].upper() + line[1:] + "." if line else ""
+    return " ".join(part[:1].upper() + part[1:] + "." for part in parts)
 
 
 def _words(value: Any) -> str:
@@ -167,8 +164,11 @@ def _words(value: Any) -> str:
 
 
 def _numbers(value: Any) -> str:
+    if isinstance(value, Mapping) and "value" in value:
+        interval = f" ({_numbers([value['low'], value['high']])})" if {"low", "high"} <= set(value) else ""
+        return _numbers(value["value"]) + interval
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_numbers(item)}" for key, item in value.items())
+        return ", ".join(f"{str(key).replace('_', ' ')} {_numbers(item)}" for key, item in value.items())
     if isinstance(value, (list, tuple)):
         return " to ".join(map(_numbers, value))
     return f"{100 * value:.1f} %" if isinstance(value, float) and 0 <= value <= 1 else str(value)

@@ -242,13 +242,13 @@ def test_card_line():
     card = {
         "task": "pitch of notes",
         "data": ["a", "b"],
-        "accuracy": {"pitch": 0.954, "family": [0.9, 0.95]},
+        "accuracy": {"pitch_exact": {"value": 0.954, "low": 0.9, "high": 0.98, "of": 100}, "family": [0.9, 0.95]},
         "split": "held-out notes.",
         "licence": "CC BY 4.0",
     }
     expected = (
-        "Pitch of notes; trained on a, b; accuracy pitch 95.4 %, family 90.0 % to 95.0 % on held-out notes; "
-        "licence CC BY 4.0."
+        "Pitch of notes. Trained on a, b. Accuracy pitch exact 95.4 % (90.0 % to 98.0 %), family 90.0 % to 95.0 %. "
+        "Licence CC BY 4.0."
     )
     assert card_line(card) == expected
     assert card_line({}) == ""
