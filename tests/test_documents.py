@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 import re
 import sys
@@ -50,3 +51,17 @@ def test_commands_exist(path):
         assert target in targets, f"{name(path)}: make {target}"
     for script in re.findall(r"python (experiments/[\w/]+\.py)", text):
         assert (REPOSITORY / script).is_file(), f"{name(path)}: {script}"
+
+
+def test_accuracies_are_those_of_the_cards():
+    """Every percentage that the README gives in a row about a shipped network stands in that network's card."""
+    rows = [
+        line for line in (REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("|")
+    ]
+    for path in sorted((REPOSITORY / "checkpoints").glob("*/network.json")):
+        described = [row for row in rows if f"`checkpoints/{path.parent.name}`" in row]
+        assert described, f"the README does not say how good checkpoints/{path.parent.name} is"
+        accuracy = json.loads(path.read_text(encoding="utf-8"))["card"]["accuracy"]
+        known = {f"{100 * found[end]:.1f}" for found in accuracy.values() for end in ("value", "low", "high")}
+        for number in re.findall(r"\b(\d+\.\d)\b", described[0].replace("MB", "")):
+            assert number in known, f"checkpoints/{path.parent.name}: {number} is not in its card"
