@@ -99,6 +99,8 @@ def noise(wave: jax.Array, *, key: jax.Array, low_db: float, high_db: float) -> 
 def place(wave: jax.Array, length: jax.Array, *, key: jax.Array, samples: int, speed: float = 1.0) -> jax.Array:
     """Puts a recording somewhere into `samples` samples at a random speed (pitch, formants and tempo move together).
 
+    One in twelve begins exactly at the start of the result and one in twelve ends at its end, as padded sounds do.
+
     Args:
       wave: (longest,) recording, zeros after its own end.
       length: number of samples that are sound, a scalar integer.
@@ -112,8 +114,24 @@ def place(wave: jax.Array, length: jax.Array, *, key: jax.Array, samples: int, s
     speed_key, start_key = jax.random.split(key)
     ratio = speed ** jax.random.uniform(speed_key, (), minval=-1.0, maxval=1.0)
     room = samples - length / ratio
-    offset = jax.random.uniform(start_key, ()) * room
+    offset = jnp.clip(jax.random.uniform(start_key, (), minval=-0.1, maxval=1.1), 0.0, 1.0) * room
     return resample(wave, ratio, -offset * ratio, samples)
+
+
+def centre(wave: jax.Array, length: jax.Array, *, samples: int) -> jax.Array:
+    """Puts a recording into the middle of `samples` samples, or cuts both of its ends; nothing random.
+
+    Args:
+      wave: (longest,) recording.
+      length: number of samples that are sound, a scalar integer.
+      samples: length of the result.
+
+    Returns:
+      (samples,) of the recording's type.
+    """
+    index = jnp.arange(samples) - (samples - length) // 2
+    inside = (index >= 0) & (index < length)
+    return jnp.where(inside, wave[jnp.clip(index, 0, wave.shape[0] - 1)], 0)
 
 
 def equalize(levels: jax.Array, *, key: jax.Array, decibels: float, knots: int = 6) -> jax.Array:

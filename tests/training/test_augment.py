@@ -88,6 +88,13 @@ def test_place_keeps_the_whole_recording(getkey):
         assert np.isclose(np.sum(np.square(place(getkey()))), np.sum(np.square(wave)), rtol=0.02)
 
 
+def test_centre_puts_it_in_the_middle_or_cuts_both_ends():
+    wave = jnp.asarray(np.r_[np.arange(1, 7), np.zeros(4)], jnp.int16)
+    found = jax.jit(lambda length: augment.centre(wave, length, samples=4))
+    chex.assert_trees_all_equal(np.asarray(found(6)), np.asarray([2, 3, 4, 5], np.int16))
+    chex.assert_trees_all_equal(np.asarray(found(2)), np.asarray([0, 1, 2, 0], np.int16))
+
+
 def test_spectrogram_changes_keep_shape_and_range(getkey):
     levels = jnp.broadcast_to(jnp.linspace(-80, 0, 24)[:, None], (24, 30))
 

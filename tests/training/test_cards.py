@@ -13,7 +13,10 @@ def _card():
         "pitch_exact": measures.proportion(np.arange(20) < 15),
         "left_out_speakers": {"mean": 0.9, "ada": 0.88, "ben": 0.92},
     }
-    return {field: f"the {field}" for field in cards.CARD_FIELDS} | {"accuracy": accuracy, "licence": ["CC0", "CC BY 4.0"]}
+    return {field: f"the {field}" for field in cards.CARD_FIELDS} | {
+        "accuracy": accuracy,
+        "licence": ["CC0", "CC BY 4.0"],
+    }
 
 
 def test_the_page_holds_every_field(tmp_path):
