@@ -153,7 +153,7 @@ PARTS: dict[str, Callable[[Config], Iterator[Row]]] = {
 
 def main() -> None:
     """Runs the chosen parts and prints the table."""
-    config = runtime.require("tyro", "experiments").cli(Config, description=__doc__)
+    config = runtime.command_line(Config, None, __doc__)
     runtime.enable_compilation_cache()
     print(machine(), end="\n\n")
     print("| what | figure |\n|---|---|", flush=True)

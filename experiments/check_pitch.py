@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import nd_jax as nd
-from nd_jax.runtime import enable_compilation_cache, require
+from nd_jax.runtime import command_line, enable_compilation_cache
 
 LOWEST_MIDI = 24
 _STRONG = 0.85
@@ -34,7 +34,7 @@ class Settings:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    settings = require("tyro", "report").cli(Settings, args=arguments, description=__doc__)
+    settings = command_line(Settings, arguments, __doc__)
     enable_compilation_cache()
     result = nd.Visualization.load(settings.result)
     if result.network is None or set(result.layers) != {"pitch"}:

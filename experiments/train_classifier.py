@@ -24,7 +24,7 @@ import nd_jax as nd
 from nd_jax.experiments.configs import Experiment
 from nd_jax.experiments.configs.instrument_notes import InstrumentNotes
 from nd_jax.experiments.configs.spoken_digits import SpokenDigits
-from nd_jax.runtime import enable_compilation_cache, require
+from nd_jax.runtime import command_line, enable_compilation_cache
 from nd_jax.training import TrainingError, cards, measures, predictor, train
 from nd_jax.training.classifier import as_heads
 
@@ -34,8 +34,7 @@ _PLACES = ("data_dir", "prepared_dir", "out", "speakers")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    tyro = require("tyro", "experiments")
-    recipe = tyro.cli(Recipe, args=arguments, description=__doc__)
+    recipe = command_line(Recipe, arguments, __doc__)
     enable_compilation_cache()
     try:
         run(recipe, command=_command(sys.argv[1:] if arguments is None else arguments))

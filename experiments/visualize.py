@@ -22,7 +22,7 @@ import jax
 import numpy as np
 
 import nd_jax as nd
-from nd_jax.runtime import enable_compilation_cache, nearest, require
+from nd_jax.runtime import command_line, enable_compilation_cache, nearest
 from nd_jax.visualize import manifest, optimizers
 from nd_jax.visualize.result import slug
 
@@ -69,8 +69,7 @@ class Settings:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    tyro = require("tyro", "report")
-    settings = tyro.cli(Settings, args=arguments, description=__doc__)
+    settings = command_line(Settings, arguments, __doc__)
     enable_compilation_cache()
     try:
         index = run(settings, command=_command(arguments))

@@ -26,6 +26,12 @@ class Edit:
         super().__init_subclass__(**kwargs)
         _EDITS[cls.__name__] = cls
 
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if isinstance(value, (list, tuple, range)) and not any(isinstance(item, jax.Array) for item in value):
+                object.__setattr__(self, field.name, np.asarray(value))
+
     def __call__(self, activation: jax.Array) -> jax.Array:
         """Returns the edited activation, same shape."""
         if self.units is None:

@@ -10,8 +10,9 @@ import difflib
 import importlib
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import ModuleType
+from typing import Any
 
 CACHE_VARIABLE = "ND_JAX_CACHE"
 
@@ -36,6 +37,21 @@ def require(module: str, extra: str) -> ModuleType:
         raise MissingExtraError(
             f"{module} is needed here and is not installed: pip install 'nd_jax[{extra}]'"
         ) from error
+
+
+def command_line(settings: Any, arguments: Sequence[str] | None, description: str | None) -> Any:
+    """Reads a script's settings from its command line (tyro): typed, with `--help`; a typo ends the program.
+
+    Args:
+      settings: a dataclass type, or anything else that tyro understands.
+      arguments: the words after the program's name; None for those of this process.
+      description: what `--help` says first.
+    """
+    try:
+        tyro = require("tyro", "experiments")
+    except MissingExtraError as error:
+        raise SystemExit(f"error: {error}") from None
+    return tyro.cli(settings, args=arguments, description=description)
 
 
 def nearest(name: str, choices: Iterable[str], limit: int = 3) -> str:

@@ -153,6 +153,7 @@ def test_edit_refuses_another_shape_and_the_output(plain):
         (lambda: nd.taps.Clamp("norm", [2], 0.0, 0.1), lambda a: a.at[..., 2].set(jnp.clip(a[..., 2], 0, 0.1))),
         (lambda: nd.taps.Insert("norm", [2], 0.7), lambda a: a.at[..., 2].set(0.7)),
         (lambda: nd.taps.Ablate("norm"), jnp.zeros_like),
+        (lambda: nd.taps.Ablate("norm", range(4)), jnp.zeros_like),
     ],
 )
 def test_edits_as_data_equal_functions(plain, getkey, make, function):
