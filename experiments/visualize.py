@@ -22,6 +22,7 @@ import jax
 import numpy as np
 
 import nd_jax as nd
+from nd_jax.network import digest
 from nd_jax.runtime import command_line, enable_compilation_cache, nearest
 from nd_jax.visualize import manifest, optimizers
 from nd_jax.visualize.result import slug
@@ -208,7 +209,7 @@ def _kept(
         made["key"]["data"][-1],
     )
     asked = (
-        manifest.digest(network),
+        digest(network),
         tuple(f"{layer}:{unit}" for unit in units),
         settings.steps,
         [manifest.plain(item) for item in penalties],

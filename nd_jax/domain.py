@@ -169,6 +169,18 @@ def _array_field() -> Any:
     return dataclasses.field(default=None, metadata={"array": True}, compare=False)
 
 
+def _check_sizes(domain: Domain, **values: Any) -> None:
+    """Raises ValueError unless every value is a whole number from 1 to 2 ** 31 - 1."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value < 2**31:
+            raise ValueError(f"{name} of a domain {domain.kind!r} must be a whole number of 1 or more, got {value!r}")
+
+
+def _check_range(domain: Domain) -> None:
+    if not domain.low < domain.high:
+        raise ValueError(f"low of a domain {domain.kind!r} must be below high, got {domain.low} and {domain.high}")
+
+
 def _index_axis(name: str, unit: str, size: int) -> Axis:
     return Axis(name, unit, np.arange(size, dtype=np.float64))
 
@@ -183,6 +195,13 @@ class Image(Domain):
     shape: tuple[int, ...]
     low: float = 0.0
     high: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.shape, tuple) or len(self.shape) != 3:
+            raise ValueError(f"an image's shape is (height, width, channels), got {self.shape!r}")
+        height, width, channels = self.shape
+        _check_sizes(self, height=height, width=width, channels=channels)
+        _check_range(self)
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -217,6 +236,10 @@ class Waveform(Domain):
     sample_rate: int
     low: float = -1.0
     high: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_sizes(self, samples=self.samples, sample_rate=self.sample_rate)
+        _check_range(self)
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
@@ -265,6 +288,12 @@ class LogMel(Domain):
 
     low: ClassVar[float] = 0.0
     high: ClassVar[float] = 1.0
+
+    def __post_init__(self) -> None:
+        _check_sizes(self, frames=self.frames)
+        if not self.transform.floor_db < self.ceiling_db:
+            floor = self.transform.floor_db
+            raise ValueError(f"ceiling_db must be above the front end's floor of {floor} dB, got {self.ceiling_db}")
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
@@ -355,6 +384,9 @@ class Latent(Domain):
     low: ClassVar[float] = -float("inf")
     high: ClassVar[float] = float("inf")
 
+    def __post_init__(self) -> None:
+        _check_sizes(self, size=self.size)
+
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
         return (self.size,)
@@ -375,6 +407,9 @@ class Units(Domain):
 
     low: ClassVar[float] = -float("inf")
     high: ClassVar[float] = float("inf")
+
+    def __post_init__(self) -> None:
+        _check_sizes(self, size=self.size)
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -102,8 +103,9 @@ class Network:
         _set("apply_kwargs", types.MappingProxyType(dict(self.apply_kwargs)))
         _set("card", _Card(self.card))
         _set("edits", tuple(self.edits))
+        natural = _output_domain(self)
         if self.output is None:
-            _set("output", _output_domain(self))
+            _set("output", natural)
         _check_labels(self)
 
     @property
@@ -186,6 +188,17 @@ class Network:
 @jax.jit
 def _call(network: Network, x: Any) -> Any:
     return taps.forward(network, x, ())[0]
+
+
+def digest(network: Network) -> str:
+    """Sixteen hexadecimal digits that change when any number of the network (or of its domains) does."""
+    found = hashlib.sha256()
+    numbers = (network.variables, network.input.arrays(), network.output.arrays())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(numbers):
+        array = np.ascontiguousarray(leaf)
+        found.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()[:16]
 
 
 def _output_domain(network: Network) -> Domain:

@@ -23,7 +23,7 @@ import numpy as np
 
 from nd_jax import domain as domains
 from nd_jax import edits as edit_kinds
-from nd_jax.network import Network
+from nd_jax.network import Network, digest
 from nd_jax.runtime import nearest
 
 FORMAT = 1
@@ -112,14 +112,15 @@ def load(path: Any, *, module: nn.Module | None = None) -> Network:
         edits = tuple(edit_kinds.from_dict(item) for item in description.get("edits", ()))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise NetworkFileError(f"{folder / _JSON} does not describe a network: {_sentence(error)}") from None
-    target: dict[str, Any] = {"variables": _expected(folder, built, skeleton["input"], kwargs)}
+    expected = _expected(folder, built, skeleton["input"], kwargs)
+    target: dict[str, Any] = {"variables": _chosen(folder, expected, description.get("collections"))}
     kept = {side: part for side, part in shapes.items() if part}
     if kept:
         target["domains"] = kept
     tree = _read_arrays(folder, target)
     found = tree.get("domains", {})
     try:
-        return Network(
+        network = Network(
             built,
             jax.tree.map(jnp.asarray, tree["variables"]),
             input=domains.from_dict(description["input"], found.get("input")),
@@ -131,6 +132,11 @@ def load(path: Any, *, module: nn.Module | None = None) -> Network:
         )
     except (TypeError, ValueError) as error:
         raise NetworkFileError(f"{folder / _JSON} does not fit its network: {_sentence(error)}") from None
+    if digest(network) != description.get("digest"):
+        raise NetworkFileError(
+            f"the arrays of {folder} are damaged: they are not those that its {_JSON} was written with"
+        )
+    return network
 
 
 def _find(path: Any) -> pathlib.Path:
@@ -160,7 +166,7 @@ def _refuse_links(folder: pathlib.Path) -> None:
 def _read_json(folder: pathlib.Path) -> dict[str, Any]:
     try:
         description = json.loads((folder / _JSON).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise NetworkFileError(f"{folder / _JSON} cannot be read: {_sentence(error)}") from None
     if not isinstance(description, dict) or "input" not in description or "output" not in description:
         raise NetworkFileError(f"{folder / _JSON} does not describe a network: 'input' or 'output' is missing")
@@ -202,6 +208,15 @@ def _expected(folder: pathlib.Path, module: nn.Module, domain: domains.Domain, k
     return _plain({name: part for name, part in variables.items() if name != "intermediates"})
 
 
+def _chosen(folder: pathlib.Path, expected: dict[str, Any], collections: Any) -> dict[str, Any]:
+    """The collections that were saved: a module may make others anew in every pass (losses that it sows)."""
+    if not isinstance(collections, list) or not all(name in expected for name in collections):
+        raise NetworkFileError(
+            f"{folder / _JSON} lists the collections {collections!r}; its module has {list(expected)}"
+        )
+    return {name: expected[name] for name in collections}
+
+
 def _checked_shapes(folder: pathlib.Path, declared: Any) -> Any:
     if isinstance(declared, Mapping):
         return {name: _checked_shapes(folder, shape) for name, shape in declared.items()}
@@ -236,6 +251,8 @@ def _describe(network: Network) -> dict[str, Any]:
     description |= {
         "input": network.input.to_dict(),
         "output": network.output.to_dict(),
+        "collections": list(network.variables),
+        "digest": digest(network),
         "domain_arrays": jax.tree.map(lambda array: list(np.shape(array)), _domain_arrays(network)),
         "labels": labels,
         "apply_kwargs": dict(network.apply_kwargs),
@@ -280,7 +297,10 @@ def _read_arrays(folder: pathlib.Path, target: Any) -> Any:
                 raise NetworkFileError(f"the arrays in {arrays} cannot be read: their list is missing or damaged")
             _compare(folder, _shapes(target), _shapes(getattr(stored, "tree", stored)))
             # Only now that every shape is the module's own is any memory taken.
-            numpy_target = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), target)
+            kinds = _dtypes(folder, getattr(stored, "tree", stored))
+            numpy_target = jax.tree_util.tree_map_with_path(
+                lambda keys, leaf: np.zeros(leaf.shape, kinds[_joined(keys)]), target
+            )
             return checkpointer.restore(arrays, numpy_target)
     except NetworkFileError:
         raise
@@ -288,9 +308,23 @@ def _read_arrays(folder: pathlib.Path, target: Any) -> Any:
         raise NetworkFileError(f"the arrays in {arrays} cannot be read: {_sentence(error)}") from None
 
 
+def _joined(keys: Any) -> str:
+    return "/".join(str(getattr(key, "key", key)) for key in keys)
+
+
+def _dtypes(folder: pathlib.Path, stored: Any) -> dict[str, np.dtype]:
+    """The type of every stored array: weights come back as they were saved, and only plain numbers are weights."""
+    leaves = jax.tree_util.tree_leaves_with_path(stored, is_leaf=lambda node: hasattr(node, "shape"))
+    found = {_joined(keys): jnp.dtype(leaf.dtype) for keys, leaf in leaves}
+    for name, kind in found.items():
+        if not (jnp.issubdtype(kind, jnp.number) or kind == jnp.dtype(bool)):
+            raise NetworkFileError(f"array {name!r} of {folder} holds {kind} values, not numbers")
+    return found
+
+
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda node: hasattr(node, "shape"))
-    return {"/".join(str(getattr(key, "key", key)) for key in keys): tuple(leaf.shape or ()) for keys, leaf in leaves}
+    return {_joined(keys): tuple(leaf.shape or ()) for keys, leaf in leaves}
 
 
 def _compare(folder: pathlib.Path, expected: dict[str, tuple[int, ...]], stored: dict[str, tuple[int, ...]]) -> None:

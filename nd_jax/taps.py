@@ -8,8 +8,9 @@ Reading goes through Flax's `intermediates` collection (values collected in a cl
 `nn.remat`), overwriting through `nn.intercept_methods`. Nothing else in the package knows about either. Compiled by
 XLA, a layer that is read early costs nothing of what comes after it.
 
-Layers inside `nn.scan`, `nn.RNN` or `nn.vmap` are called once for many steps and do not reach the collection: they are
-listed by `unreadable` with the reason, and asking for one says so.
+Layers inside `nn.scan`, `nn.RNN` or `nn.vmap` are called once for many steps and do not reach the collection, or reach
+it with the steps in front of the batch; a layer that sees frames folded into the batch mixes examples the same way.
+They are listed by `unreadable` with the reason, and asking for one says so.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ Edits = Mapping[str, Callable[[jax.Array], jax.Array]]
 
 OUTPUT = "output"
 _LIFTED = "it is called inside nn.scan, nn.RNN, nn.vmap or another lifted loop, so one name stands for many steps"
+_NO_BATCH = (
+    "its first axis is not the batch (it runs inside a loop, or on a reshaped batch), so examples cannot be told apart"
+)
 
 
 class LayerError(ValueError):
@@ -77,7 +81,9 @@ def units(network: Network, layer: str) -> int:
 
 
 def layer_shape(network: Network, layer: str) -> tuple[int, ...]:
-    """The output shape of a layer for one example; `"output"` and `"output[part]"` are the network's own output.
+    """The output shape of a layer for one example, (1,) for a single number.
+
+    `"output"` and `"output[part]"` are the network's own output.
 
     Raises:
       LayerError: unknown or unreadable layer, with the reason or the nearest names.
@@ -92,9 +98,7 @@ def layer_shape(network: Network, layer: str) -> tuple[int, ...]:
         raise LayerError(f"layer {layer!r} cannot be read: {known.hidden[layer]}")
     else:
         raise LayerError(f"no layer {layer!r} in this network; {nearest(layer, [*known.shapes, *outputs])}")
-    if not shape:
-        raise LayerError(f"layer {layer!r} is a single number and has no units")
-    return shape
+    return shape or (1,)
 
 
 def weighted_layers(network: Network) -> dict[str, tuple[int, ...]]:
@@ -256,20 +260,60 @@ def _collected(state: Mapping[str, Any], name: str) -> jax.Array:
 
 
 def _layer_map(network: Network) -> _Map:
-    example = jax.tree.map(
-        lambda shape: jax.ShapeDtypeStruct((1, *shape), jnp.float32),
-        network.input.shape,
-        is_leaf=lambda node: isinstance(node, tuple),
-    )
-    leaves, structure = jax.tree.flatten((network.variables, example))
+    shapes, structure = jax.tree.flatten(network.input.shape, is_leaf=lambda node: isinstance(node, tuple))
+    leaves, variables = jax.tree.flatten(network.variables)
     signature = tuple((tuple(np.shape(leaf)), str(jnp.result_type(leaf))) for leaf in leaves)
-    return _traced_map(network.static, structure, signature)
+    return _traced_map(network.static, variables, signature, structure, tuple(shapes))
 
 
 @functools.lru_cache(maxsize=64)
-def _traced_map(static: Any, structure: Any, signature: tuple[tuple[tuple[int, ...], str], ...]) -> _Map:
-    leaves = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in signature]
-    variables, example = jax.tree.unflatten(structure, leaves)
+def _traced_map(
+    static: Any,
+    variables: Any,
+    signature: tuple[tuple[tuple[int, ...], str], ...],
+    structure: Any,
+    shapes: tuple[tuple[int, ...], ...],
+) -> _Map:
+    # Two batch sizes tell the batch axis from any other axis, whatever its length.
+    weights = jax.tree.unflatten(variables, [jax.ShapeDtypeStruct(*leaf) for leaf in signature])
+    two, three = (
+        _trace(
+            static, weights, jax.tree.unflatten(structure, [jax.ShapeDtypeStruct((n, *s), jnp.float32) for s in shapes])
+        )
+        for n in (2, 3)
+    )
+    order, output, collected = two
+    others = three[2]
+    found: dict[str, tuple[int, ...]] = {}
+    calls: dict[str, int] = {}
+    hidden: dict[str, str] = {}
+    for path in order:
+        if path not in collected:
+            hidden[path] = _LIFTED
+            continue
+        call = calls.get(path, 0)
+        if call >= len(collected[path]):
+            continue
+        calls[path] = call + 1
+        pairs = zip(_leaf_names(collected[path][call]), _leaf_names(others[path][call]), strict=True)
+        for (suffix, leaf), (_, other) in pairs:
+            if _is_batched(leaf.shape, other.shape):
+                found[_name(path, call, suffix)] = tuple(leaf.shape[1:])
+            else:
+                hidden[_name(path, call, suffix)] = _NO_BATCH
+    for (suffix, leaf), (_, other) in zip(_leaf_names(output), _leaf_names(three[1]), strict=True):
+        if not _is_batched(leaf.shape, other.shape):
+            shape = f"{OUTPUT}{suffix} has shape {leaf.shape} for a batch of two"
+            raise ValueError(f"the first axis of a network's output must be the batch, but {shape}")
+    return _Map(found, calls, hidden, output)
+
+
+def _is_batched(two: tuple[int, ...], three: tuple[int, ...]) -> bool:
+    return two[:1] == (2,) and three[:1] == (3,) and two[1:] == three[1:]
+
+
+def _trace(static: Any, weights: Any, example: Any) -> tuple[list[str], Any, dict[str, tuple[Any, ...]]]:
+    """The paths in call order, the output and the collected calls of one abstract forward pass."""
     order: list[str] = []
 
     def record(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
@@ -288,22 +332,16 @@ def _traced_map(static: Any, structure: Any, signature: tuple[tuple[tuple[int, .
                 **dict(static.apply_kwargs),
             )
 
-    output, state = jax.eval_shape(run, variables, example)
-    collected = _flat_calls(state.get("intermediates", {}))
-    shapes: dict[str, tuple[int, ...]] = {}
-    calls: dict[str, int] = {}
-    hidden: dict[str, str] = {}
-    for path in order:
-        if path not in collected:
-            hidden[path] = _LIFTED
-            continue
-        call = calls.get(path, 0)
-        if call >= len(collected[path]):
-            continue
-        calls[path] = call + 1
-        for suffix, leaf in _leaf_names(collected[path][call]):
-            shapes[_name(path, call, suffix)] = tuple(leaf.shape[1:])
-    return _Map(shapes, calls, hidden, output)
+    try:
+        output, state = jax.eval_shape(run, weights, example)
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        hint = "" if static.apply_kwargs else "; eval mode is asked for by apply_kwargs, such as {'train': False}"
+        shapes = jax.tree.map(lambda leaf: leaf.shape, example)
+        raise ValueError(
+            f"{type(static.module).__name__} does not run on inputs of shape {shapes}: {reason}{hint}"
+        ) from error
+    return order, output, _flat_calls(state.get("intermediates", {}))
 
 
 def _flat_calls(tree: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> dict[str, tuple[Any, ...]]:

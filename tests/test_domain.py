@@ -146,6 +146,24 @@ def test_bad_descriptions_give_one_sentence(description, message):
         domains.from_dict(description)
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: domains.Image((28, 28)), r"an image's shape is \(height, width, channels\), got \(28, 28\)"),
+        (lambda: domains.Image((28, 28, 0)), "channels of a domain 'image' must be a whole number of 1 or more, got 0"),
+        (lambda: domains.Image((2, 2, 1), 1.0, 0.0), "low of a domain 'image' must be below high"),
+        (lambda: domains.Waveform(-5, 8000), "samples of a domain 'waveform'"),
+        (lambda: domains.Waveform(5, 0), "sample_rate of a domain 'waveform'"),
+        (lambda: domains.LogMel(FRONT_END, 1.5), "frames of a domain 'log_mel'"),
+        (lambda: domains.LogMel(FRONT_END, 4, -90.0), "ceiling_db must be above the front end's floor"),
+        (lambda: domains.Latent(0), "size of a domain 'latent'"),
+    ],
+)
+def test_senseless_domains_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
 def test_check_says_what_would_be_right():
     with pytest.raises(ValueError, match=r"input has shape \(3,\), but this network takes \(40, 20, 1\)"):
         nd.domain.LogMel(FRONT_END, 20).check(np.zeros(3))

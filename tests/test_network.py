@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import chex
 import flax.linen as nn
@@ -12,6 +13,7 @@ import pytest
 
 import nd_jax as nd
 from nd_jax.audio import LogMel
+from nd_jax.network import digest
 from nd_jax.storage import NetworkFileError
 
 
@@ -21,6 +23,13 @@ class Own(nn.Module):
     @nn.compact
     def __call__(self, x):
         return nn.Dense(self.width, name="head")(x.mean(axis=(1, 2)))
+
+
+FRONT_END = {
+    "kind": "log_mel",
+    "transform": {"sample_rate": 8000, "n_fft": 256, "hop_length": 128, "n_mels": 16},
+    "frames": 8,
+}
 
 
 def build(**settings):
@@ -98,6 +107,36 @@ def test_edits_are_saved_and_functions_refuse(network, tmp_path):
     assert not (tmp_path / "function").exists()
 
 
+def test_weights_come_back_as_they_were_saved(tmp_path):
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), build())
+    again = nd.load(half.save(tmp_path / "half"))
+    assert {leaf.dtype for leaf in jax.tree.leaves(again.variables)} == {jnp.dtype(jnp.bfloat16)}
+    chex.assert_trees_all_equal(again.variables, half.variables)
+    assert digest(again) == digest(half)
+
+
+def test_damaged_weights_are_noticed(network, tmp_path):
+    folder = network.save(tmp_path / "net")
+    other = jax.tree.map(lambda leaf: leaf + 1e-3, network).save(tmp_path / "other")
+    shutil.rmtree(folder / "arrays")
+    shutil.copytree(other / "arrays", folder / "arrays")
+    with pytest.raises(NetworkFileError, match="are damaged: they are not those"):
+        nd.load(folder)
+
+
+def test_collections_that_a_module_makes_anew_are_not_needed(tmp_path):
+    class Sows(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.Dense(3)(x)
+            self.sow("losses", "l2", jnp.sum(x**2))
+            return x
+
+    variables = {"params": Sows().init(jax.random.key(0), jnp.zeros((1, 4)))["params"]}
+    saved = nd.Network(Sows(), variables, input=nd.domain.Latent(4)).save(tmp_path / "sows")
+    chex.assert_trees_all_equal(nd.load(saved, module=Sows()).variables, variables)
+
+
 def test_own_modules_need_the_module_or_a_name(tmp_path):
     domain = nd.domain.Image((4, 4, 1))
     own = nd.Network(Own(), Own().init(jax.random.key(0), jnp.zeros((1, 4, 4, 1))), input=domain)
@@ -150,6 +189,17 @@ def change(folder, **values):
         ({"domain_arrays": {"input": {"band_mean": [7]}}}, "its module expects"),
         ({"labels": 5}, "labels"),
         ({"edits": [{"edit": "Exec", "layer": "x"}]}, "unknown edit 'Exec'"),
+        ({"input": FRONT_END | {"frames": -3}}, "frames of a domain 'log_mel' must be a whole number"),
+        ({"input": FRONT_END | {"transform": {"n_fft": 2**33}}}, "needs a 'transform'"),
+        (
+            {"input": FRONT_END | {"transform": FRONT_END["transform"] | {"n_fft": 2**33}}},
+            "larger than any sound needs",
+        ),
+        (
+            {"input": FRONT_END | {"transform": FRONT_END["transform"] | {"n_mels": 2**33}}},
+            "larger than any sound needs",
+        ),
+        ({"collections": ["params", "secrets"]}, "lists the collections"),
     ],
 )
 def test_hostile_descriptions_give_one_sentence(network, tmp_path, values, message):
@@ -174,6 +224,9 @@ def test_damaged_folders_give_one_sentence(network, tmp_path):
     data = [path for path in (folder / "arrays").rglob("*") if path.is_file() and path.parent.name == "d"]
     for path in data:
         path.write_bytes(b"")
+    with pytest.raises(NetworkFileError, match="cannot be read"):
+        nd.load(folder)
+    (folder / "network.json").write_text("[" * 100_000)
     with pytest.raises(NetworkFileError, match="cannot be read"):
         nd.load(folder)
     (folder / "network.json").write_text("{")

@@ -61,6 +61,54 @@ class Scanned(nn.Module):
         return nn.Dense(2, name="outer")(x)
 
 
+class CollectedScan(nn.Module):
+    """Passes intermediates out of the loop, with the steps in front of the batch."""
+
+    @nn.compact
+    def __call__(self, x):
+        def body(module, carry, _):
+            return nn.Dense(4, name="inner")(carry), None
+
+        settings = {"variable_broadcast": "params", "split_rngs": {"params": False}}
+        loop = nn.scan(body, variable_axes={"intermediates": 0}, length=2, **settings)
+        x, _ = loop(self, x, None)
+        return nn.Dense(2, name="outer")(x)
+
+
+class Mapped(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        many = nn.vmap(nn.Dense, variable_axes={"params": 0, "intermediates": 0}, split_rngs={"params": True},
+                       in_axes=None, axis_size=2)  # fmt: skip
+        return nn.Dense(2, name="outer")(many(4, name="inner")(x).mean(axis=0))
+
+
+class RematScan(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.remat_scan(nn.Dense, lengths=(2,))(4, name="inner")(x)
+        return nn.Dense(2, name="outer")(x)
+
+
+class TimeDistributed(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        frames = nn.Dense(4, name="inner")(x.reshape(-1, 2))
+        return nn.Dense(2, name="outer")(frames.reshape(len(x), -1))
+
+
+class Critic(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(1, name="score")(x)[:, 0]
+
+
+class NormedByDefault(nn.Module):
+    @nn.compact
+    def __call__(self, x, train=True):
+        return nn.BatchNorm(use_running_average=not train)(x)
+
+
 class Heads(nn.Module):
     @nn.compact
     def __call__(self, x):
@@ -233,6 +281,31 @@ def test_layers_inside_loops_are_listed_as_unreadable(module, shape, inside):
     with pytest.raises(nd.taps.LayerError, match="cannot be read"):
         nd.taps.edit(net, jnp.zeros((1, *shape)), {hidden: jnp.zeros_like})
     assert set(nd.taps.layers(net)) & {"head", "outer"}
+
+
+@pytest.mark.parametrize("module", [CollectedScan(), Mapped(), RematScan(), TimeDistributed()])
+def test_layers_without_a_batch_axis_are_not_readable(module):
+    net = network(module, (4,))
+    hidden = [name for name in nd.taps.unreadable(net) if "inner" in name]
+    assert hidden
+    assert list(nd.taps.layers(net)) == ["outer"]
+    with pytest.raises(nd.taps.LayerError, match="cannot be read"):
+        nd.taps.read(net, jnp.zeros((3, 4)), hidden[:1])
+
+
+def test_a_single_number_is_one_unit():
+    net = network(Critic(), (4,))
+    assert nd.taps.units(net, "output") == 1
+    result = nd.visualize_batch(net, nd.objectives.logit(0), key=jax.random.key(0), steps=5, progress=False)
+    assert result.history[-1] > result.history[0]
+
+
+def test_a_network_that_does_not_run_is_refused():
+    with pytest.raises(ValueError, match=r"NormedByDefault does not run on inputs .*apply_kwargs, such as"):
+        network(NormedByDefault(), (4,))
+    variables = Critic().init(jax.random.key(0), jnp.zeros((1, 4)))
+    with pytest.raises(ValueError, match="Critic does not run on inputs of shape"):
+        nd.Network(Critic(), variables, input=nd.domain.Latent(7))
 
 
 def test_rnn_output_itself_is_readable():

@@ -18,6 +18,8 @@ from nd_jax.audio.griffin_lim import mel_griffin_lim
 from nd_jax.audio.stft import padded_window, spectrum_power, stft
 from nd_jax.runtime import nearest
 
+_LARGEST_FFT, _LARGEST_BANK = 1 << 20, 1 << 26
+
 SCALES = ("slaney", "htk", "kaldi")
 
 # Slaney's Auditory Toolbox: linear below 1 kHz (3 mels per 200 Hz), logarithmic above (27 mels per factor of 6.4).
@@ -306,6 +308,8 @@ class LogMel:
     def __post_init__(self) -> None:
         if min(self.sample_rate, self.n_fft, self.hop_length, self.n_mels) < 1 or self.power <= 0:
             raise ValueError(f"sizes, rates and the power of a LogMel must be positive: {self}")
+        if self.n_fft > _LARGEST_FFT or self.n_mels * self.n_fft > _LARGEST_BANK:
+            raise ValueError(f"n_fft {self.n_fft} with {self.n_mels} bands is larger than any sound needs")
         if self.f_max is not None and self.f_max > self.sample_rate / 2:
             raise ValueError(f"f_max {self.f_max} Hz is above half the sample rate, {self.sample_rate / 2} Hz")
         self.filters  # noqa: B018, rejects a wrong scale, norm or band limit here and not in the first forward pass

@@ -13,12 +13,14 @@ lane whose numbers stop being finite is frozen at its last finite state and repo
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import hashlib
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -27,8 +29,9 @@ import optax
 
 from nd_jax import taps
 from nd_jax.runtime import progress_bar
-from nd_jax.visualize import objectives, optimizers, parameterizations, transforms
+from nd_jax.visualize import checks, objectives, optimizers, parameterizations, program
 from nd_jax.visualize.result import Visualization
+from nd_jax.visualize.transforms import default as transforms_for
 
 if TYPE_CHECKING:
     from nd_jax.network import Network
@@ -36,32 +39,6 @@ if TYPE_CHECKING:
 LEAST_LANES = 8
 _CHUNK_BYTES = {"cpu": 256 << 20, "accelerator": 8 << 30}
 _STEPS_PER_CALL = 32
-
-
-class Plan(NamedTuple):
-    """Everything static about a run: what decides the compiled program."""
-
-    spec: Any
-    parameterization: Any
-    transforms: tuple[Any, ...]
-    penalties: tuple[Any, ...]
-    optimizer: optax.GradientTransformation
-
-
-class Lane(NamedTuple):
-    """The state of one lane; stacked over a chunk.
-
-    Attributes:
-      parameters: the free parameters.
-      optimizer: the Optax state.
-      failed: the step at which a number stopped being finite, or -1.
-      moved: whether any gradient was ever different from zero.
-    """
-
-    parameters: Any
-    optimizer: Any
-    failed: jax.Array
-    moved: jax.Array
 
 
 def visualize_batch(
@@ -105,22 +82,20 @@ def visualize_batch(
     Raises:
       LayerError, ValueError: unknown layers, units or settings, in one sentence, before anything is compiled.
     """
-    _check_settings(key, steps, chunk_size)
+    checks.check_settings(key, steps, chunk_size)
+    checks.check_kinds(objective, optimizer)
     bound = objective.bind(network)
-    _check_replicates(replicates, len(bound))
+    checks.check_replicates(replicates, len(bound))
     domain = network.input
     chosen = parameterization if parameterization is not None else parameterizations.default(domain)
-    plan = Plan(
+    plan = program.Plan(
         bound.spec,
         chosen,
-        _valid_transforms(transforms, domain),
+        _flat(transforms_for(domain) if transforms is None else transforms),
         _flat(penalties),
         optimizer if optimizer is not None else optimizers.adam(),
     )
-    for penalty in plan.penalties:
-        penalty.check(domain)
-    if hasattr(chosen, "check"):
-        chosen.check(domain)
+    checks.check_parts(plan, domain)
     if isinstance(replicates, (int, np.integer)):
         lanes = bound.select(np.repeat(np.arange(len(bound)), replicates))
         copies = np.tile(np.arange(replicates), len(bound))
@@ -173,7 +148,7 @@ class _Run:
     def __init__(
         self,
         network: Network,
-        plan: Plan,
+        plan: program.Plan,
         lanes: objectives.Bound,
         keys: jax.Array,
         start: Any,
@@ -183,14 +158,18 @@ class _Run:
     ):
         self.network, self.plan, self.lanes, self.keys = network, plan, lanes, keys
         self.steps, self.moments, self.size = steps, moments, size
-        self.start = _spread_start(start, len(lanes), plan, network) if start is not None else None
+        self.start = checks.spread_start(start, len(lanes), plan, network) if start is not None else None
         self.pieces: list[dict[str, Any]] = []
         self.interrupted = False
 
     def all_chunks(self, tick: Callable[[int], None]) -> None:
+        with _one_interrupt_waits() as asked_to_stop:
+            self._chunks(tick, asked_to_stop)
+
+    def _chunks(self, tick: Callable[[int], None], asked_to_stop: threading.Event) -> None:
         for first in range(0, len(self.lanes), self.size):
             try:
-                self._one_chunk(np.arange(first, min(first + self.size, len(self.lanes))), tick)
+                self._one_chunk(np.arange(first, min(first + self.size, len(self.lanes))), tick, asked_to_stop)
             except KeyboardInterrupt:
                 if not self.pieces:
                     raise
@@ -198,33 +177,35 @@ class _Run:
             if self.interrupted:
                 return
 
-    def _one_chunk(self, index: np.ndarray, tick: Callable[[int], None]) -> None:
+    def _one_chunk(self, index: np.ndarray, tick: Callable[[int], None], asked_to_stop: threading.Event) -> None:
         # Dummies repeat the chunk's first lane; they are dropped when the piece is stored.
         padded = np.concatenate([index, np.full(self.size - len(index), index[0])])
         keys = self.keys[padded]
         arrays = jax.tree.map(jnp.asarray, self.lanes.select(padded).arrays)
         if self.start is None:
-            lane = _initialise(self.plan, self.network.input, keys)
+            lane = program.initialise(self.plan, self.network.input, keys)
         else:
-            lane = _resume(self.plan, jax.tree.map(lambda leaf: jnp.array(leaf[padded]), self.start))
+            lane = program.resume(self.plan, jax.tree.map(lambda leaf: jnp.array(leaf[padded]), self.start))
         kept: list[tuple[int, Any, Any]] = []
         done = 0
         try:
             for stop in sorted({*self.moments, self.steps}):
                 while done < stop:
                     count = _steps_per_call(stop - done)
-                    lane, beat = _advance(self.plan, self.network, lane, arrays, keys, done, count)
+                    lane, beat = program.advance(self.plan, self.network, lane, arrays, keys, done, count)
                     done += count
                     jax.block_until_ready(beat)
                     tick(count * len(index))
+                    if asked_to_stop.is_set():
+                        raise KeyboardInterrupt
                 if stop in self.moments:
-                    kept.append((stop, *jax.device_get(_evaluate(self.plan, self.network, lane, arrays))))
+                    kept.append((stop, *jax.device_get(program.evaluate(self.plan, self.network, lane, arrays))))
         except KeyboardInterrupt:
             if any(leaf.is_deleted() for leaf in jax.tree.leaves(lane)):
                 # It came between the donation of the old state and the arrival of the new one.
                 raise
             self.interrupted = True
-        inputs, scores = jax.device_get(_evaluate(self.plan, self.network, lane, arrays))
+        inputs, scores = jax.device_get(program.evaluate(self.plan, self.network, lane, arrays))
         piece = {
             "lanes": index,
             "inputs": inputs,
@@ -269,84 +250,30 @@ class _Run:
         )
 
 
-def _lane_step(plan: Plan, network: Network, lane: Lane, arrays: Any, key: jax.Array, step: jax.Array) -> Lane:
-    def loss(parameters: Any) -> jax.Array:
-        x = plan.parameterization.apply(parameters, network.input)
-        penalty = jnp.zeros((), jnp.float32)
-        for item in plan.penalties:
-            penalty = penalty + item.weight * item(x, network.input)
-        step_key = jax.random.fold_in(key, step)
-        for place, transform in enumerate(plan.transforms):
-            x = transform(jax.random.fold_in(step_key, place), x, network.input)
-        return penalty - _score(plan, network, x, arrays)
+@contextlib.contextmanager
+def _one_interrupt_waits() -> Iterator[threading.Event]:
+    """Turns the first Ctrl-C into an event, so that it cannot land where a state is being given away; the next raises.
 
-    gradient = jax.grad(loss)(lane.parameters)
-    updates, state = plan.optimizer.update(gradient, lane.optimizer, lane.parameters)
-    parameters = optax.apply_updates(lane.parameters, updates)
-    finite = _all_finite((gradient, parameters)) & (lane.failed < 0)
+    Only where Ctrl-C would raise KeyboardInterrupt anyway: another program's handler is left alone.
+    """
+    asked = threading.Event()
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield asked
+        return
 
-    def keep(new: Any, old: Any) -> Any:
-        return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
+    def ask(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
 
-    moved = lane.moved | jnp.any(jnp.stack([jnp.any(leaf != 0) for leaf in jax.tree.leaves(gradient)]))
-    failed = jnp.where(finite | (lane.failed >= 0), lane.failed, step)
-    return Lane(keep(parameters, lane.parameters), keep(state, lane.optimizer), failed, moved)
-
-
-def _score(plan: Plan, network: Network, x: Any, arrays: Any) -> jax.Array:
-    names = tuple(dict.fromkeys(layer for _, layer, _ in plan.spec))
-    batch = jax.tree.map(lambda leaf: leaf[None], x)
-    _, activations = taps.forward(network, batch, names)
-    return objectives.evaluate(plan.spec, arrays, {name: activations[name][0] for name in names})
-
-
-def _all_finite(tree: Any) -> jax.Array:
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
-
-
-@functools.partial(jax.jit, static_argnames="plan")
-def _initialise(plan: Plan, domain: Any, keys: jax.Array) -> Lane:
-    return _fresh(
-        plan, jax.vmap(lambda key: plan.parameterization.init(jax.random.fold_in(key, 0xFFFFFFFF), domain))(keys)
-    )
-
-
-@functools.partial(jax.jit, static_argnames="plan")
-def _resume(plan: Plan, parameters: Any) -> Lane:
-    return _fresh(plan, parameters)
-
-
-def _fresh(plan: Plan, parameters: Any) -> Lane:
-    lanes = len(jax.tree.leaves(parameters)[0])
-    state = jax.vmap(plan.optimizer.init)(parameters)
-    return Lane(parameters, state, jnp.full(lanes, -1, jnp.int32), jnp.zeros(lanes, bool))
-
-
-@functools.partial(jax.jit, static_argnames=("plan", "count"), donate_argnames="lane")
-def _advance(
-    plan: Plan, network: Network, lane: Lane, arrays: Any, keys: jax.Array, step: Any, count: int
-) -> tuple[Lane, jax.Array]:
-    """`count` steps for a chunk of lanes; the second result is a small array to wait for."""
-    along = jax.vmap(_lane_step, in_axes=(None, None, 0, 0, 0, None))
-
-    def body(state: Lane, moment: jax.Array) -> tuple[Lane, None]:
-        return along(plan, network, state, arrays, keys, moment), None
-
-    first = jnp.asarray(step, jnp.int32)
-    if count == 1:
-        lane = body(lane, first)[0]
-    else:
-        lane = jax.lax.scan(body, lane, first + jnp.arange(count, dtype=jnp.int32))[0]
-    return lane, jnp.copy(lane.failed)
-
-
-@functools.partial(jax.jit, static_argnames="plan")
-def _evaluate(plan: Plan, network: Network, lane: Lane, arrays: Any) -> tuple[Any, jax.Array]:
-    def one(parameters: Any, values: Any) -> tuple[Any, jax.Array]:
-        x = plan.parameterization.apply(parameters, network.input)
-        return x, _score(plan, network, x, values)
-
-    return jax.vmap(one)(lane.parameters, arrays)
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _steps_per_call(left: int) -> int:
@@ -356,7 +283,7 @@ def _steps_per_call(left: int) -> int:
     return _STEPS_PER_CALL if left >= _STEPS_PER_CALL else 1
 
 
-def _chunk_size(network: Network, plan: Plan, lanes: int, wish: int | None) -> int:
+def _chunk_size(network: Network, plan: program.Plan, lanes: int, wish: int | None) -> int:
     whole = LEAST_LANES * math.ceil(lanes / LEAST_LANES)
     if wish is not None:
         return min(LEAST_LANES * math.ceil(wish / LEAST_LANES), whole)
@@ -384,52 +311,6 @@ def _flat(items: Any) -> tuple[Any, ...]:
     if isinstance(items, (list, tuple)):
         return tuple(part for item in items for part in _flat(item))
     return (items,)
-
-
-def _valid_transforms(given: Sequence[Any] | None, domain: Any) -> tuple[Any, ...]:
-    chosen = transforms.default(domain) if given is None else given
-    chosen = _flat(chosen)
-    for transform in chosen:
-        transform.check(domain)
-    return chosen
-
-
-def _spread_start(start: Any, lanes: int, plan: Plan, network: Network) -> Any:
-    like = jax.eval_shape(lambda key: plan.parameterization.init(key, network.input), jax.random.key(0))
-    given, wanted = str(jax.tree.structure(start)), str(jax.tree.structure(like))
-    if given != wanted:
-        raise ValueError(f"start must have the parameterization's structure {wanted}, got {given}")
-
-    def spread(leaf: Any, shape: Any) -> np.ndarray:
-        array = np.asarray(leaf, shape.dtype)
-        if array.shape == shape.shape:
-            return np.broadcast_to(array, (lanes, *array.shape))
-        if array.shape == (lanes, *shape.shape):
-            return array
-        raise ValueError(f"start has shape {array.shape}; this parameterization takes {shape.shape} or {lanes} of them")
-
-    return jax.tree.map(spread, start, like)
-
-
-def _check_settings(key: Any, steps: Any, chunk_size: Any) -> None:
-    if not isinstance(key, jax.Array):
-        raise ValueError(f"key must be a JAX key, for example jax.random.key(0), got {type(key).__name__}")
-    if not isinstance(steps, (int, np.integer)) or steps < 0:
-        raise ValueError(f"steps must be a whole number of 0 or more, got {steps!r}")
-    if chunk_size is not None and (not isinstance(chunk_size, (int, np.integer)) or chunk_size < 1):
-        raise ValueError(f"chunk_size must be a whole number of 1 or more, got {chunk_size!r}")
-
-
-def _check_replicates(replicates: Any, lanes: int) -> None:
-    if isinstance(replicates, (int, np.integer)):
-        if replicates < 1:
-            raise ValueError(f"replicates must be a whole number of 1 or more, got {replicates}")
-        return
-    numbers = np.asarray(replicates)
-    if numbers.shape != (lanes,) or numbers.dtype.kind not in "iu" or np.any(numbers < 0):
-        raise ValueError(
-            f"replicates must be a whole number, or one of 0 or more for each of {lanes} lanes: {replicates!r}"
-        )
 
 
 def _cut(piece: dict[str, Any], count: int) -> dict[str, Any]:

@@ -7,7 +7,6 @@ a manifest is ever executed.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib.metadata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from nd_jax.network import digest
 from nd_jax.runtime import nearest
 
 if TYPE_CHECKING:
@@ -88,15 +88,6 @@ def restore_settings(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "steps": stored["steps"],
         "snapshots": stored["snapshots"],
     }
-
-
-def digest(network: Network) -> str:
-    """Sixteen hexadecimal digits that change when any variable of the network does."""
-    found = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(network.variables):
-        found.update(jax.tree_util.keystr(path).encode())
-        found.update(np.ascontiguousarray(leaf).tobytes())
-    return found.hexdigest()[:16]
 
 
 def plain(item: Any) -> Any:

@@ -242,7 +242,8 @@ def evaluate(spec: Any, arrays: Sequence[Mapping[str, jax.Array]], activations: 
     """
     total = jnp.zeros((), jnp.float32)
     for (kind, name, options), values in zip(spec, arrays, strict=True):
-        value = _VALUES[kind](activations[name].astype(jnp.float32), values, **dict(options))
+        activation = jnp.atleast_1d(activations[name].astype(jnp.float32))
+        value = _VALUES[kind](activation, values, **dict(options))
         total = total + values["weight"] * value
     return total
 

@@ -7,18 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-import optax
 
 from nd_jax import taps
-from nd_jax.visualize import objectives, parameterizations, transforms
+from nd_jax.visualize import objectives, optimizers, parameterizations, transforms
 from nd_jax.visualize.batch import visualize_batch
 
 if TYPE_CHECKING:
     from nd_jax.network import Network
     from nd_jax.visualize.result import Visualization
-
-_ADAM = optax.adam(1e-3)
-_ADAM_ON_SUMS = optax.chain(optax.trace(decay=1.0), _ADAM)
 
 
 def neural_dissection(
@@ -32,12 +28,13 @@ def neural_dissection(
     robust: bool = True,
     faithful: bool = True,
     steps: int = 3000,
+    learning_rate: float = 1e-3,
     **settings: Any,
 ) -> Visualization:
     """The GAN maximiser of "Neural Dissection" (pyroxenite/audio-neural-dissection), many channels at once.
 
     Minimises -mean((M * a) ** 2), the mean over all numbers of the layer and M a mask of ones on the chosen channel or
-    neuron, by Adam (learning rate 1e-3) on the free pixels, which start from N(0, 0.01 ** 2).
+    neuron, by Adam on the free pixels, which start from N(0, 0.01 ** 2).
 
     Args:
       network: usually a discriminator; input (height, width, channels).
@@ -50,6 +47,7 @@ def neural_dissection(
       faithful: as the source's code runs: it never clears the gradient, so that Adam sees the sum of all gradients so
         far. False for Adam on the gradient itself, which climbs faster.
       steps: 3000 in the source's notebooks.
+      learning_rate: of Adam (the source's eta).
       **settings: further arguments of `visualize_batch`.
 
     Returns:
@@ -72,7 +70,7 @@ def neural_dissection(
     defaults: dict[str, Any] = {
         "parameterization": parameterizations.pixels(sd=0.01, bounds="none"),
         "transforms": moves if robust else (),
-        "optimizer": _ADAM_ON_SUMS if faithful else _ADAM,
+        "optimizer": (optimizers.exact_adam_on_sums if faithful else optimizers.exact_adam)(learning_rate),
         "steps": steps,
     }
     return visualize_batch(network, objective, key=key, **{**defaults, **settings})

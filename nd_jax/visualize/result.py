@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from nd_jax import domain as domains
+from nd_jax.network import digest
 from nd_jax.runtime import MissingExtraError, nearest
 from nd_jax.visualize.objectives import Bound
 
@@ -149,8 +150,8 @@ class Visualization:
         if used is None:
             raise ValueError("this result was saved without its network: pass network=...")
         expected = self.manifest["network"]["digest"]
-        if manifest.digest(used) != expected:
-            raise ValueError(f"this result was made with a network of digest {expected}, not {manifest.digest(used)}")
+        if digest(used) != expected:
+            raise ValueError(f"this result was made with a network of digest {expected}, not {digest(used)}")
         stored = dict(self.manifest)
         if "optimizer" in changes:
             stored["settings"] = {**stored["settings"], "optimizer": "adam(0.05)"}

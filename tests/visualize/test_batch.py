@@ -1,5 +1,8 @@
 """visualize_batch: it climbs, lanes are independent of their batch, everything can be kept and repeated."""
 
+import signal
+import types
+
 import chex
 import flax.linen as nn
 import jax
@@ -11,7 +14,7 @@ import pytest
 import nd_jax as nd
 from nd_jax.audio import LogMel
 from nd_jax.networks.conv import Conv
-from nd_jax.visualize import batch
+from nd_jax.visualize import batch, program
 
 
 class Small(nn.Module):
@@ -109,10 +112,10 @@ def test_global_norm_clipping_stays_inside_its_lane(network):
 
 def test_one_program_for_any_units(network):
     run(network, [0, 1])
-    before = batch._advance._cache_size()
+    before = program.advance._cache_size()
     run(network, [7, 3])
     run(network, [9])
-    assert batch._advance._cache_size() == before
+    assert program.advance._cache_size() == before
 
 
 def test_a_lane_that_is_not_finite_stops_alone():
@@ -146,6 +149,25 @@ def test_interrupt_returns_what_is_there(network):
     chex.assert_trees_all_equal(first.inputs, result.inputs)
     stopped = run(network, range(12), chunk_size=8, progress=_raise_at(3))
     assert stopped.labels == tuple(f"conv2:{unit}" for unit in range(8))
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_real_interrupt_at_the_worst_moment_loses_nothing(network, monkeypatch, moment):
+    calls = iter(range(1000))
+
+    def advance(*arguments):
+        now = next(calls) == 4
+        if now and moment == "before":
+            signal.raise_signal(signal.SIGINT)
+        result = program.advance(*arguments)
+        if now and moment == "after":
+            signal.raise_signal(signal.SIGINT)
+        return result
+
+    monkeypatch.setattr(batch, "program", types.SimpleNamespace(**{**vars(program), "advance": advance}))
+    result = run(network, range(4))
+    assert set(result.status) == {"interrupted at step 5"}
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def _raise_at(call):
@@ -230,6 +252,11 @@ def test_select_and_concatenate(network):
         ({"replicates": 0}, "replicates must be a whole number of 1 or more"),
         ({"replicates": [0, 1]}, "one of 0 or more for each of 1 lanes"),
         ({"chunk_size": 0}, "chunk_size must be a whole number"),
+        ({"optimizer": "adam"}, "optimizer must be an Optax transformation"),
+        ({"transforms": [abs]}, "transforms must come from nd_jax.transforms"),
+        ({"penalties": 3}, "penalties must come from nd_jax.penalties"),
+        ({"parameterization": nd.parameterizations.waveform()}, "is for a Waveform domain"),
+        ({"parameterization": "fourier"}, "parameterization must come from nd_jax.parameterizations"),
         ({"snapshots": [99]}, "snapshots are taken at steps 0 to 12"),
         ({"snapshots": -1}, "snapshots must be 0 or more"),
     ],
@@ -240,10 +267,10 @@ def test_mistakes_give_one_sentence(network, settings, message):
 
 
 def test_wrong_layers_fail_before_anything_compiles(network):
-    before = batch._advance._cache_size()
+    before = program.advance._cache_size()
     with pytest.raises(nd.taps.LayerError, match="did you mean 'conv"):
         nd.visualize_batch(network, nd.objectives.channel("conv3"), key=jax.random.key(0))
-    assert batch._advance._cache_size() == before
+    assert program.advance._cache_size() == before
 
 
 def test_foreign_flax_network_and_waveform_domain():

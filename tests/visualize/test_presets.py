@@ -29,12 +29,9 @@ def test_maximisation_equals_the_source(shared, gan, objective):
         **chosen,
     )
     losses = reference[f"{objective}_loss"]
-    chex.assert_trees_all_close(-result.history[:, 0], losses.astype(np.float32), rtol=5e-4, atol=1e-9)
+    chex.assert_trees_all_close(-result.history[:, 0], losses.astype(np.float32), rtol=1e-4, atol=1e-10)
     final = reference[f"{objective}_final"].reshape(28, 28, 1)
-    # A pixel whose gradient is nearly zero takes the sign of rounding, and Adam moves it all the same: few differ.
-    difference = np.abs(result.inputs[0] - final)
-    assert np.mean(difference > 1e-4) < 0.02
-    assert difference.max() < 5e-3
+    chex.assert_trees_all_close(result.inputs[0], final, atol=1e-5)
 
 
 def test_runs_robustly_without_weights(getkey):

@@ -1,0 +1,88 @@
+"""What `visualize_batch` refuses, in one sentence each and before anything is compiled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from nd_jax.visualize import objectives
+
+if TYPE_CHECKING:
+    from nd_jax.network import Network
+    from nd_jax.visualize.program import Plan
+
+
+def spread_start(start: Any, lanes: int, plan: Plan, network: Network) -> Any:
+    """Starting parameters with a leading axis of lanes, from such or from those of one lane.
+
+    Raises:
+      ValueError: another structure or shape than the parameterization's.
+    """
+    like = jax.eval_shape(lambda key: plan.parameterization.init(key, network.input), jax.random.key(0))
+    given, wanted = str(jax.tree.structure(start)), str(jax.tree.structure(like))
+    if given != wanted:
+        raise ValueError(f"start must have the parameterization's structure {wanted}, got {given}")
+
+    def spread(leaf: Any, shape: Any) -> np.ndarray:
+        array = np.asarray(leaf, shape.dtype)
+        if array.shape == shape.shape:
+            return np.broadcast_to(array, (lanes, *array.shape))
+        if array.shape == (lanes, *shape.shape):
+            return array
+        raise ValueError(f"start has shape {array.shape}; this parameterization takes {shape.shape} or {lanes} of them")
+
+    return jax.tree.map(spread, start, like)
+
+
+def check_settings(key: Any, steps: Any, chunk_size: Any) -> None:
+    """Raises ValueError for a key that is none, and for numbers that are not whole or too small."""
+    if not isinstance(key, jax.Array):
+        raise ValueError(f"key must be a JAX key, for example jax.random.key(0), got {type(key).__name__}")
+    if not isinstance(steps, (int, np.integer)) or steps < 0:
+        raise ValueError(f"steps must be a whole number of 0 or more, got {steps!r}")
+    if chunk_size is not None and (not isinstance(chunk_size, (int, np.integer)) or chunk_size < 1):
+        raise ValueError(f"chunk_size must be a whole number of 1 or more, got {chunk_size!r}")
+
+
+def check_kinds(objective: Any, optimizer: Any) -> None:
+    """Raises ValueError for an objective or an optimizer that is something else."""
+    if not isinstance(objective, (objectives.Objective, objectives.Bound)):
+        raise ValueError(
+            f"objective must come from nd_jax.objectives, for example channel('conv', range(8)), got {objective!r}"
+        )
+    if optimizer is not None and not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        raise ValueError(f"optimizer must be an Optax transformation, for example optax.adam(0.05), got {optimizer!r}")
+
+
+def check_parts(plan: Plan, domain: Any) -> None:
+    """Every part of a run, against the domain, before anything is compiled."""
+    for room, items in {"transforms": plan.transforms, "penalties": plan.penalties}.items():
+        for item in items:
+            if not (callable(item) and hasattr(item, "check")):
+                raise ValueError(
+                    f"{room} must come from nd_jax.{room} (or have a check(domain) like them), got {item!r}"
+                )
+            item.check(domain)
+    if not (hasattr(plan.parameterization, "init") and hasattr(plan.parameterization, "apply")):
+        raise ValueError(f"parameterization must come from nd_jax.parameterizations, got {plan.parameterization!r}")
+    made = jax.eval_shape(
+        lambda key: plan.parameterization.apply(plan.parameterization.init(key, domain), domain), jax.random.key(0)
+    )
+    shape = jax.tree.map(lambda leaf: leaf.shape, made)
+    if shape != domain.shape:
+        raise ValueError(f"the parameterization makes inputs of shape {shape}; the network takes {domain.shape}")
+
+
+def check_replicates(replicates: Any, lanes: int) -> None:
+    """Raises ValueError unless replicates is a number of starts, or the number of the start for each lane."""
+    if isinstance(replicates, (int, np.integer)):
+        if replicates < 1:
+            raise ValueError(f"replicates must be a whole number of 1 or more, got {replicates}")
+        return
+    numbers = np.asarray(replicates)
+    if numbers.shape != (lanes,) or numbers.dtype.kind not in "iu" or np.any(numbers < 0):
+        raise ValueError(
+            f"replicates must be a whole number, or one of 0 or more for each of {lanes} lanes: {replicates!r}"
+        )
