@@ -122,8 +122,8 @@ class SpokenDigits:
                 "task": "Which English digit, 0 to 9, is spoken.",
                 "intended_use": "a small speech network to open up, and a judge of spoken digits by these speakers",
                 "limits": "six speakers, quiet rooms, isolated words of up to one second; a new speaker is understood "
-                "less well (see the figures by left-out speaker, which are a little optimistic: augmentation was chosen "
-                "while looking at two of them); what is not a digit is called one all the same",
+                "less well (see the figures by left-out speaker, which are a little optimistic: augmentation was "
+                "chosen while looking at two of them); what is not a digit is called one all the same",
                 "data": "Free Spoken Digit Dataset: 3,000 recordings of 10 digits by 6 speakers",
                 "source": "https://github.com/Jakobovski/free-spoken-digit-dataset",
                 "licence": "CC BY-SA 4.0 (Zohar Jackson and contributors)",
