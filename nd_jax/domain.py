@@ -85,7 +85,8 @@ class Domain:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        _KINDS[cls.kind] = cls
+        if cls.kind:
+            _KINDS[cls.kind] = cls
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -152,8 +153,8 @@ def from_dict(description: Mapping[str, Any], arrays: Mapping[str, Any] | None =
         raise ValueError(f"a domain is described by a dict with a 'kind', not by {description!r}")
     fields = dict(description)
     kind = fields.pop("kind")
-    if kind not in _KINDS or not kind:
-        raise ValueError(f"unknown domain kind {kind!r}; {nearest(kind, filter(None, _KINDS))}")
+    if kind not in _KINDS:
+        raise ValueError(f"unknown domain kind {kind!r}; {nearest(kind, _KINDS)}")
     return _KINDS[kind]._build(fields, arrays or {})
 
 
@@ -372,52 +373,44 @@ class LogMel(Domain):
         return super()._build(fields, arrays)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Vector(Domain):
+    """Unbounded numbers: shape (size,)."""
+
+    size: int
+
+    axis_name: ClassVar[str] = ""
+    low: ClassVar[float] = -float("inf")
+    high: ClassVar[float] = float("inf")
+
+    def __post_init__(self) -> None:
+        _check_sizes(self, size=self.size)
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        return (self.size,)
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        return (_index_axis(self.axis_name, "", self.size),)
+
+
 @_pytree
 @dataclasses.dataclass(frozen=True)
-class Latent(Domain):
+class Latent(_Vector):
     """A generator's latent: shape (size,), standard normal."""
 
     kind: ClassVar[str] = "latent"
-
-    size: int
-
-    low: ClassVar[float] = -float("inf")
-    high: ClassVar[float] = float("inf")
-
-    def __post_init__(self) -> None:
-        _check_sizes(self, size=self.size)
-
-    @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        return (self.size,)
-
-    @property
-    def axes(self) -> tuple[Axis, ...]:
-        return (_index_axis("latent", "", self.size),)
+    axis_name: ClassVar[str] = "latent"
 
 
 @_pytree
 @dataclasses.dataclass(frozen=True)
-class Units(Domain):
+class Units(_Vector):
     """Numbers, one per unit (logits, scores): shape (size,)."""
 
     kind: ClassVar[str] = "units"
-
-    size: int
-
-    low: ClassVar[float] = -float("inf")
-    high: ClassVar[float] = float("inf")
-
-    def __post_init__(self) -> None:
-        _check_sizes(self, size=self.size)
-
-    @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        return (self.size,)
-
-    @property
-    def axes(self) -> tuple[Axis, ...]:
-        return (_index_axis("unit", "", self.size),)
+    axis_name: ClassVar[str] = "unit"
 
 
 @jax.tree_util.register_pytree_node_class

@@ -282,6 +282,10 @@ def _write_arrays(folder: pathlib.Path, tree: Any) -> None:
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder, tree)
         checkpointer.wait_until_finished()
+    # Orbax notes where it wrote, which is a folder of this machine that is gone when the network is moved into place.
+    note = folder / "commit_success.txt"
+    if note.exists():
+        note.write_text("complete\n", encoding="utf-8")
 
 
 def _read_arrays(folder: pathlib.Path, target: Any) -> Any:
