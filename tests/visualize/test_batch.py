@@ -180,6 +180,15 @@ def _raise_at(call):
     return progress
 
 
+def test_steps_scanned_on_an_accelerator_are_the_same_steps(network, monkeypatch):
+    single = run(network, range(4))
+    monkeypatch.setattr(batch, "_steps_per_call", lambda left: min(left, 5))
+    scanned = run(network, range(4))
+    assert scanned.snapshot_steps == single.snapshot_steps
+    chex.assert_trees_all_close(scanned.history, single.history, rtol=1e-4, atol=1e-5)
+    chex.assert_trees_all_close(scanned.inputs, single.inputs, atol=1e-4)
+
+
 def test_progress_counts_to_the_total(network):
     seen = []
     run(network, range(12), chunk_size=8, progress=lambda done, total: seen.append((done, total)))
