@@ -84,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(settings: Settings, *, command: str | None = None) -> pathlib.Path:
     """Does what the settings say; returns the path of index.html."""
     began = time.perf_counter()
+    _check(settings)
 
     # What is looked into.
     network = nd.load(settings.network)
@@ -131,6 +132,15 @@ def run(settings: Settings, *, command: str | None = None) -> pathlib.Path:
     return index
 
 
+def _check(settings: Settings) -> None:
+    """Refuses senseless numbers before anything is read or computed."""
+    for name, least in {"units": 1, "steps": 0, "clips": 1, "snapshots": 0, "chunk_size": 1, "quiet": 0}.items():
+        value = getattr(settings, name)
+        if value is not None and value < least:
+            raise ValueError(f"{name} must be {least} or more, got {value}")
+    nd.visualize.adam(settings.learning_rate)
+
+
 def _plan(network: nd.Network, settings: Settings) -> dict[str, range]:
     known = nd.taps.layers(network)
     chosen = settings.layers or tuple(nd.taps.weighted_layers(network))
@@ -138,8 +148,6 @@ def _plan(network: nd.Network, settings: Settings) -> dict[str, range]:
         if layer not in known:
             nd.taps.layer_shape(network, layer)
             raise ValueError(f"{layer!r} is the network's output; {nearest(layer, known)}")
-    if settings.units is not None and settings.units < 1:
-        raise ValueError(f"units must be 1 or more, got {settings.units}")
     limit = settings.units or max(shape[-1] for shape in known.values())
     return {layer: range(min(known[layer][-1], limit)) for layer in chosen}
 
@@ -151,8 +159,6 @@ def _penalties(
 
     Without it an optimum is loud everywhere, wherever the unit does not mind.
     """
-    if settings.quiet < 0:
-        raise ValueError(f"quiet must be 0 or more, got {settings.quiet}")
     if exemplars is None or not network.input.is_sound or settings.quiet == 0:
         return ()
     return (nd.penalties.silence(weight=settings.quiet * float(np.median(exemplars.spread[layer]))),)
@@ -198,7 +204,10 @@ def _kept(
 ) -> nd.Visualization | None:
     if not folder.is_dir():
         return None
-    found = nd.Visualization.load(folder, network=network)
+    try:
+        found = nd.Visualization.load(folder, network=network)
+    except ValueError:
+        return None
     made = found.manifest
     there = (
         made["network"]["digest"],
@@ -239,8 +248,6 @@ def _natural(network: nd.Network, settings: Settings) -> tuple[dict[str, Any] | 
     print(f"{len(found)} natural inputs from {settings.data_dir}")
     if not domain.is_sound:
         return {"inputs": found.fixed(domain.low, domain.high)}, None
-    for skipped in found.skipped:
-        print(f"skipped {skipped}", file=sys.stderr)
     return {"waves": found.fixed(domain.samples), "sample_rate": domain.sample_rate}, list(found.files) or None
 
 
@@ -252,13 +259,16 @@ def _procedural(network: nd.Network, domain: Any, settings: Settings) -> tuple[d
     classes = nd.data.synthetic.CLASSES
     bank = nd.data.synthetic.bank(
         jax.random.key(settings.seed),
-        per_class=max(settings.clips // len(classes), 1),
+        per_class=-(-settings.clips // len(classes)),
         sample_rate=domain.sample_rate,
         seconds=max(domain.samples / domain.sample_rate, 0.5),
     )
-    waves = nd.audio.fit(bank.waves, domain.samples, policy="pad")
+    # Every class in turn, so that fewer sounds than classes are still of different classes.
+    order = np.argsort(np.arange(len(bank)) % (len(bank) // len(classes)), kind="stable")[: settings.clips]
+    waves = nd.audio.fit(bank.waves, domain.samples, policy="pad")[order]
+    names = bank.clips().files
     print(f"{len(waves)} procedural sounds of {len(classes)} classes")
-    return {"waves": waves, "sample_rate": domain.sample_rate}, list(bank.clips().files)
+    return {"waves": waves, "sample_rate": domain.sample_rate}, [names[index] for index in order]
 
 
 def _command(arguments: Sequence[str] | None) -> str:

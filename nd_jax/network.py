@@ -217,6 +217,12 @@ def _check_labels(network: Network) -> None:
         pairs = [(f"part {part!r}", names, network.output[part]) for part, names in network.labels.items()]
     else:
         pairs = [("the output", network.labels, network.output)]
+    for name, shape in taps.output_shapes(network).items():
+        if len(shape) > 1:
+            raise ValueError(
+                f"labels name the units of a vector, but the network's {name!r} has shape {shape} for one input of "
+                f"shape {network.input.shape}"
+            )
     for where, names, domain in pairs:
         if isinstance(domain, Parts):
             raise ValueError(f"the network has the outputs {sorted(domain.parts)}: give labels as {{part: names}}")

@@ -96,6 +96,9 @@ def layer_shape(network: Network, layer: str) -> tuple[int, ...]:
         shape = outputs[layer]
     elif layer in known.hidden:
         raise LayerError(f"layer {layer!r} cannot be read: {known.hidden[layer]}")
+    elif layer == OUTPUT:
+        parts = ", ".join(repr(name[len(OUTPUT) + 1 : -1]) for name in outputs)
+        raise LayerError(f"this network has several outputs: say which by part=, one of {parts}")
     else:
         raise LayerError(f"no layer {layer!r} in this network; {nearest(layer, [*known.shapes, *outputs])}")
     return shape or (1,)
@@ -151,6 +154,8 @@ def edit(network: Network, x: Any, edits: Edits) -> Any:
       LayerError: an unknown or unreadable layer.
       ValueError: a replacement of another shape, or inputs that do not fit the domain.
     """
+    if not isinstance(edits, Mapping) or not all(map(callable, edits.values())):
+        raise ValueError("edit takes {layer name: function}; for Ablate and its like: taps.edited(network, [...])(x)")
     check_editable(network, edits)
     network.check_batch(x)
     return forward(network, x, (), functions=edits)[0]
@@ -177,6 +182,7 @@ def edited(network: Network, edits: Sequence[Edit | tuple[str, Callable[[jax.Arr
       LayerError: an unknown layer, or a unit that the layer does not have.
     """
     known = _layer_map(network)
+    edits = [edits] if isinstance(edits, Edit) else list(edits)
     for item in edits:
         layer = item.layer if isinstance(item, Edit) else item[0]
         check_editable(network, [layer])

@@ -81,6 +81,17 @@ def test_wrong_labels_are_refused():
         build(labels={"x": ["a"]})
 
 
+def test_labels_need_a_vector():
+    class TwoAxes(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(3)(x)
+
+    variables = TwoAxes().init(jax.random.key(0), jnp.zeros((1, 8, 1)))
+    with pytest.raises(ValueError, match=r"labels name the units of a vector, but the network's 'output' has shape"):
+        nd.Network(TwoAxes(), variables, input=nd.domain.Waveform(8, 8000), labels=list("abcdefghijklmnopqrstuvwx"))
+
+
 def test_round_trip(network, tmp_path):
     folder = network.save(tmp_path / "net")
     again = nd.load(folder)

@@ -229,6 +229,16 @@ def test_edits_trace_once_and_batch(plain, getkey):
     chex.assert_trees_all_close(many[2], nd.taps.edited(plain, [nd.taps.Ablate("norm", [2])])(x), atol=1e-6)
 
 
+def test_edits_take_one_or_many_and_say_what_they_want(plain):
+    x = jnp.ones((1, 6, 5, 1))
+    chex.assert_trees_all_equal(
+        nd.taps.edited(plain, nd.taps.Ablate("norm"))(x), nd.taps.edited(plain, [nd.taps.Ablate("norm")])(x)
+    )
+    for wrong in ([nd.taps.Ablate("norm")], {"norm": jnp.zeros(3)}):
+        with pytest.raises(ValueError, match=r"edit takes \{layer name: function\}"):
+            nd.taps.edit(plain, x, wrong)
+
+
 def test_edited_checks_layers_and_units(plain):
     with pytest.raises(nd.taps.LayerError, match="did you mean 'norm'"):
         nd.taps.edited(plain, [nd.taps.Ablate("norn")])

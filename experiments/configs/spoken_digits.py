@@ -88,6 +88,12 @@ class SpokenDigits:
         train, validation, held_out = (
             {name: values[part == index] for name, values in arrays.items()} for index in range(3)
         )
+        for role, values in {"train on": train, "choose by": validation, "measure on": held_out}.items():
+            if not len(values["wave"]):
+                raise ValueError(
+                    f"no recordings to {role}: takes 0 to 4 of every speaker are the test and 5 to 7 choose the best "
+                    f"evaluation; these {len(part)} recordings are not all of the data set"
+                )
         centred = jax.jit(jax.vmap(lambda wave, length: augment.centre(wave, length, samples=self.domain.samples)))
         domain = with_band_mean(self.domain, np.asarray(centred(train["wave"], train["length"])))
         without = (

@@ -178,7 +178,9 @@ def _prepare(builder: Builder, manual: pathlib.Path, mark: str, target: pathlib.
 
 def _skipped_text(builder: Builder, manual: pathlib.Path, skipped: Mapping[str, str]) -> str:
     lines = _lines(skipped)
-    return f"data set {builder.name!r}: {len(lines)} bad files of {manual} were left out: {_shortened(lines)}"
+    count = "1 bad file" if len(lines) == 1 else f"{len(lines)} bad files"
+    were = "was" if len(lines) == 1 else "were"
+    return f"data set {builder.name!r}: {count} of {manual} {were} left out: {_shortened(lines)}"
 
 
 def _lines(skipped: Mapping[str, str]) -> list[str]:

@@ -247,6 +247,9 @@ def _bank(domain: Domain, waves: Any, inputs: Any, sample_rate: int | None) -> t
     native = int(getattr(domain, "sample_rate", 0))
     seconds = domain.samples / native if isinstance(domain, LogMel | Waveform) else 0.0
     bank = np.asarray(waves if inputs is None else inputs)
+    if bank.ndim < 2 or bank.dtype.kind not in "fiu":
+        given = type(waves if inputs is None else inputs).__name__
+        raise ValueError(f"the bank is an array of numbers (n, samples), such as bank.waves, not {given}")
     if not len(bank):
         raise ValueError("the bank of natural sounds is empty")
     if inputs is not None:

@@ -231,9 +231,9 @@ class _Layer:
 
     def _label(self, run: Visualization, lane: int) -> str:
         unit, label = int(run.units[lane]), run.labels[lane]
-        if 0 <= unit < len(self.names):
-            return self.names[unit]
-        return "" if label == f"{self.layer}:{unit}" else label
+        if label != f"{self.layer}:{unit}":
+            return label
+        return self.names[unit] if 0 <= unit < len(self.names) else ""
 
     def _files(
         self, run: Visualization, lane: int, key: str, example: Any, picture: Picture, ready: Played | None

@@ -68,7 +68,7 @@ class Bound:
       arrays: one dict of arrays a term, each with leading axis lanes.
       labels: one name a lane, "block1/conv:7"; the lane's identity.
       layers: the layer of the first term, per lane.
-      units: (lanes,) unit of the first term, -1 when it has none.
+      units: (lanes,) the unit, -1 for a sum and for an objective that is not one unit.
     """
 
     spec: tuple[tuple[str, str, tuple[tuple[str, Any], ...]], ...]
@@ -130,6 +130,13 @@ class Objective:
     def __sub__(self, other: Objective) -> Objective:
         return self + (-1.0) * other
 
+    def __radd__(self, other: Any) -> Objective:
+        # sum() begins with 0.
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
+    def __truediv__(self, divisor: float) -> Objective:
+        return self * (1.0 / divisor)
+
     def __mul__(self, factor: float) -> Objective:
         number = np.asarray(factor, np.float32)
         if number.ndim != 0 or not np.isfinite(number):
@@ -155,11 +162,14 @@ class Objective:
             raise ValueError(f"the terms of an objective have {counts} lanes; give each the same number, or one")
         arrays = tuple(_stack(term, lanes) for term in resolved)
         labels = tuple(_label(resolved, lane) for lane in range(lanes))
-        first = arrays[0].get("unit", np.full(lanes, -1, np.int32))
+        none = np.full(lanes, -1, np.int32)
+        first = arrays[0].get("unit", none) if len(resolved) == 1 else none
         return Bound(tuple(term.spec for term in resolved), arrays, labels, (resolved[0].layer,) * lanes, first)
 
 
-def neuron(layer: str, units: Units = None, position: Sequence[int] | None = None, *, power: int = 1) -> Objective:
+def neuron(
+    layer: str, units: Units = None, position: int | Sequence[int] | None = None, *, power: int = 1
+) -> Objective:
     """The activation of a unit at one position.
 
     Args:
@@ -168,7 +178,7 @@ def neuron(layer: str, units: Units = None, position: Sequence[int] | None = Non
       position: index on every axis before the last; None for the middle, n // 2 (Lucid's default).
       power: activation ** power.
     """
-    place = None if position is None else tuple(int(index) for index in position)
+    place = _place(position)
     return _single("neuron", layer, units, (("position", place), ("power", _power(power))))
 
 
@@ -204,7 +214,7 @@ def probability(classes: Units = None, *, part: str | None = None) -> Objective:
 
 
 def direction(
-    layer: str, vectors: Any, *, cosine_power: float = 0.0, position: Sequence[int] | None = None
+    layer: str, vectors: Any, *, cosine_power: float = 0.0, position: int | Sequence[int] | None = None
 ) -> Objective:
     """The activation along a direction: mean over positions of (a . v) * max(0.1, cos(a, v)) ** cosine_power.
 
@@ -224,7 +234,7 @@ def direction(
         raise ValueError("a direction of length zero points nowhere")
     if cosine_power < 0:
         raise ValueError(f"cosine_power must be 0 or more, got {cosine_power}")
-    place = None if position is None else tuple(int(index) for index in position)
+    place = _place(position)
     options = (("cosine_power", float(cosine_power)), ("position", place))
     return Objective((Term("direction", layer, (), {"vector": array / norms}, options, np.ones(1, np.float32)),))
 
@@ -307,6 +317,10 @@ def _at(activation: jax.Array, position: tuple[int, ...] | None) -> jax.Array:
     return activation[place]
 
 
+def _place(position: int | Sequence[int] | None) -> tuple[int, ...] | None:
+    return None if position is None else tuple(int(index) for index in np.atleast_1d(np.asarray(position)))
+
+
 def _power(power: int) -> int:
     if power not in (1, 2, 3, 4):
         raise ValueError(f"power must be 1, 2, 3 or 4, got {power!r}")
@@ -322,10 +336,11 @@ def _single(kind: str, layer: str, units: Units, options: tuple[tuple[str, Any],
         raise ValueError(f"a layer is given by its name, got {layer!r}")
     if units is None:
         chosen: tuple[int | str, ...] | None = None
-    elif isinstance(units, (str, int, np.integer)):
-        chosen = (units if isinstance(units, str) else int(units),)
+    elif isinstance(units, str) or np.ndim(units) == 0:
+        chosen = (units if isinstance(units, str) else _integer(layer, units),)
     else:
-        chosen = tuple(unit if isinstance(unit, str) else _integer(layer, unit) for unit in units)
+        given: Any = units
+        chosen = tuple(unit if isinstance(unit, str) else _integer(layer, unit) for unit in given)
         if not chosen:
             raise ValueError(f"no units of layer {layer!r} were given; None means all of them")
     return Objective((Term(kind, layer, chosen, {}, options, np.ones(1, np.float32)),))
@@ -375,6 +390,10 @@ def _label_names(network: Network, layer: str) -> tuple[str, ...]:
 
 def _index(layer: str, unit: int | str, count: int, names: tuple[str, ...]) -> int:
     if isinstance(unit, str):
+        if not names:
+            raise ValueError(
+                f"the units of {layer!r} have no names; give whole numbers, 0 to {count - 1}, not {unit!r}"
+            )
         if unit not in names:
             raise ValueError(f"no unit {unit!r} in {layer!r}; {nearest(unit, names)}")
         return names.index(unit)

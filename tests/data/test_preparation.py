@@ -81,7 +81,7 @@ def test_bad_files_are_listed_and_left_out(manual):
 def test_listed_files_that_are_missing_are_bad_files(manual):
     write_table(manual / "labels.csv", [{"file": "a.wav", "label": "x"}, {"file": "b.wav", "label": "x"}])
     write_sound(manual / "a.wav", 1)
-    with pytest.warns(UserWarning, match="1 bad files .* b.wav"):
+    with pytest.warns(UserWarning, match="1 bad file .* b.wav"):
         assert load("audio_folder", manual).files == ("a.wav",)
 
 

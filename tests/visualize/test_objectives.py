@@ -83,6 +83,8 @@ def test_arithmetic(network, x):
     both = values(network, 2 * a - b * 0.5, x)
     chex.assert_trees_all_close(both, 2 * values(network, a, x) - 0.5 * values(network, b, x), atol=1e-5)
     chex.assert_trees_all_close(values(network, -a, x), -values(network, a, x))
+    chex.assert_trees_all_close(values(network, sum([a, a]) / 2, x), values(network, a, x), atol=1e-6)
+    assert (a - b).bind(network).units.tolist() == [-1, -1], "a sum is no unit"
     assert a.terms[0].weight == 1, "arithmetic leaves its operands alone"
     assert (2 * a - 0.5 * b).bind(network).labels == (
         "2 * conv:0 + -0.5 * output:0",
@@ -125,7 +127,7 @@ def test_outputs_with_several_parts(x):
         values(network, nd.objectives.logit("reed", part="family"), x), out["family"][0, 1:], atol=1e-6
     )
     assert nd.objectives.channel("pitch", ["D"]).bind(network).units.tolist() == [1]
-    with pytest.raises(ValueError, match=r"no layer 'output' in this network; did you mean"):
+    with pytest.raises(ValueError, match=r"several outputs: say which by part=, one of 'family', 'pitch'"):
         nd.objectives.logit(0).bind(network)
 
 
@@ -137,6 +139,8 @@ def test_outputs_with_several_parts(x):
         (lambda: nd.objectives.channel("conv", [-1]), "got unit -1"),
         (lambda: nd.objectives.channel("conv", []), "no units of layer 'conv' were given"),
         (lambda: nd.objectives.channel("conv", [0.5]), "whole numbers or label names, got 0.5"),
+        (lambda: nd.objectives.channel("conv", 1.5), "whole numbers or label names, got 1.5"),
+        (lambda: nd.objectives.channel("conv", "dog"), "the units of 'conv' have no names; give whole numbers, 0 to 3"),
         (lambda: nd.objectives.channel(3), "a layer is given by its name, got 3"),
         (lambda: nd.objectives.channel("conv", 0, power=0), "power must be 1, 2, 3 or 4"),
         (lambda: nd.objectives.logit("dgo"), "no unit 'dgo' in 'output'; did you mean 'dog'"),

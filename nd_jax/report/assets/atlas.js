@@ -352,10 +352,10 @@
         h("p", {}, `step ${step}`), last(scores[i]) ? null : h("p", {}, `score ${num(scores[i], 2)}`)))));
   }
   function naturals(entry, data, ref) {
-    const heading = h("h2", {}, I.natural && !I.sound ? "Natural inputs" : "Natural sounds");
+    const heading = h("h2", {}, I.sound ? "Natural sounds" : "Natural inputs");
     if (!entry.natural || !entry.natural.length) {
-      return h("section", { class: "panel" }, heading, h("p", { class: "soft" }, I.natural ? "This unit was not read on the natural inputs." : "None were given. They come from a bank of sounds:"),
-        !I.natural && h("p", {}, h("code", {}, "nd.report.atlas(results, folder, exemplars=nd.dissect.exemplars(network, waves, layers=[…]))")));
+      return h("section", { class: "panel" }, heading, h("p", { class: "soft" }, I.natural ? "This unit was not read on the natural inputs." : `None were given. They come from a bank of ${I.sound ? "sounds" : "inputs"}:`),
+        !I.natural && h("p", {}, h("code", {}, `nd.report.atlas(results, folder, exemplars=nd.dissect.exemplars(network, ${I.sound ? "waves" : "inputs=inputs"}, layers=[…]))`)));
     }
     const curves = entry.natural.filter((one) => one.curve).flatMap((one) => one.curve);
     const low = Math.min(0, ...curves), high = Math.max(...curves, low + 1e-9);
