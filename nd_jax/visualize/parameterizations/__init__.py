@@ -1,0 +1,100 @@
+"""What is free during an optimization: parameterizations map parameters to one input of a network.
+
+A parameterization is a hashable frozen dataclass, made by a lower-case function, with pure methods for ONE example
+(`visualize_batch` vmaps them over its lanes):
+
+    init(key, domain) -> parameters, a pytree
+    apply(parameters, domain) -> x of shape domain.shape, inside the domain's range
+    invert(x, domain) -> parameters whose apply gives x as nearly as the bounds allow
+
+Your own may leave `invert` away; then an optimization cannot begin at a given sound.
+
+| made by    | parameters                                   | for                                  |
+|------------|----------------------------------------------|--------------------------------------|
+| `pixels`   | one free value per input value               | every domain                         |
+| `fourier`  | a spectrum, low frequencies weighted up      | images, spectrograms, any grid       |
+| `waveform` | samples, or their weighted spectrum          | `Waveform`                           |
+| `latent`   | standard normal numbers                      | `Latent`, every unbounded domain     |
+| `parts`    | a dict, one parameterization per part        | `Parts`                              |
+
+`start` is where the optimization begins, as a fraction of the domain's range (0 = low, 1 = high). It is a constant
+added in front of the sigmoid, so the parameters themselves begin near zero. The default is the middle for images (grey)
+and waveforms (silence), and 0.2 for log-mel spectrograms: 0.5 there would be -40 dB of noise in every band, while a
+start at the floor itself has no sigmoid slope to climb with. 0.2 is -64 dB with the usual floor of -80 dB, and keeps
+64 % of the sigmoid's largest slope. `start="mean"` begins at the mean level per band of the training data, where the
+domain has it.
+"""
+
+from __future__ import annotations
+
+from nd_jax.domain import Domain, Parts
+from nd_jax.visualize.parameterizations import core as _core
+from nd_jax.visualize.parameterizations.core import (
+    BOUNDS,
+    Invertible,
+    Parameterization,
+    Start,
+    bounded,
+    invert,
+    unbounded,
+)
+from nd_jax.visualize.parameterizations.samples import Samples, waveform
+from nd_jax.visualize.parameterizations.spectrum import (
+    COLOUR_CORRELATION_SVD_SQRT,
+    COLOUR_MATRIX,
+    RULES,
+    Fourier,
+    correlate_colours,
+    decorrelate_colours,
+    fourier,
+    fourier_image,
+    fourier_spectrum,
+    frequencies,
+    spectrum_shape,
+)
+from nd_jax.visualize.parameterizations.values import ByPart, Normal, Pixels, latent, parts, pixels
+
+__all__ = [
+    "BOUNDS",
+    "COLOUR_CORRELATION_SVD_SQRT",
+    "COLOUR_MATRIX",
+    "RULES",
+    "ByPart",
+    "Fourier",
+    "Invertible",
+    "Normal",
+    "Parameterization",
+    "Pixels",
+    "Samples",
+    "Start",
+    "bounded",
+    "correlate_colours",
+    "decorrelate_colours",
+    "default",
+    "fourier",
+    "fourier_image",
+    "fourier_spectrum",
+    "frequencies",
+    "invert",
+    "latent",
+    "parts",
+    "pixels",
+    "spectrum_shape",
+    "unbounded",
+    "waveform",
+]
+
+
+def default(domain: Domain) -> Parameterization:
+    """What a domain is optimized through unless asked otherwise.
+
+    Fourier for images and spectrograms, a pink-weighted spectrum for waveforms, a standard normal start for latents and
+    other unbounded numbers, a dict of these for `Parts`.
+    """
+    if isinstance(domain, Parts):
+        return ByPart(tuple((name, default(part)) for name, part in domain.parts.items()))
+    if domain.kind == "waveform":
+        return waveform()
+    if not _core.is_bounded(domain):
+        return latent()
+    return fourier() if len(domain.shape) in (2, 3) else pixels()

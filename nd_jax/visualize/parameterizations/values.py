@@ -1,0 +1,124 @@
+"""Free values as they are: `pixels`, `latent`, and `parts`, which puts one parameterization on every part."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax
+
+from nd_jax.domain import Domain, Parts
+from nd_jax.visualize.parameterizations import core
+from nd_jax.visualize.parameterizations.core import Parameterization
+
+
+@dataclasses.dataclass(frozen=True)
+class Pixels:
+    """See `pixels`."""
+
+    name: ClassVar[str] = "pixels"
+
+    sd: float = 0.01
+    bounds: str = "sigmoid"
+    start: core.Start = None
+
+    def init(self, key: jax.Array, domain: Domain) -> jax.Array:
+        core.array_shape(self.name, domain)
+        return self.sd * jax.random.normal(key, domain.shape)
+
+    def apply(self, parameters: jax.Array, domain: Domain) -> jax.Array:
+        return core.bounded(parameters, domain, self.bounds, self.start)
+
+    def invert(self, x: Any, domain: Domain) -> jax.Array:
+        return core.unbounded(core.one_example(self.name, x, domain), domain, self.bounds, self.start)
+
+
+def pixels(sd: float = 0.01, *, bounds: str = "sigmoid", start: core.Start = None) -> Pixels:
+    """One free value per input value.
+
+    Args:
+      sd: standard deviation of the values at the start, before the bounds.
+      bounds: how values enter the domain's [low, high]: "sigmoid", "tanh" (the same curve, twice as steep), "clip" (a
+        value pushed outside has no gradient until it comes back) or "none" (values as they are, around 0 unless `start`
+        is given). Unbounded domains always take values as they are.
+      start: where to begin, as a fraction of the range, one per channel, or "mean"; see the module's text.
+
+    Raises:
+      ValueError: a bad argument, in one sentence.
+    """
+    return Pixels(
+        core.not_negative("sd", sd), core.choice("bounds", bounds, core.BOUNDS), core.checked_start(start, bounds)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Normal:
+    """See `latent`."""
+
+    name: ClassVar[str] = "latent"
+
+    sd: float = 1.0
+
+    def init(self, key: jax.Array, domain: Domain) -> jax.Array:
+        return self.sd * jax.random.normal(key, self._shape(domain))
+
+    def apply(self, parameters: jax.Array, domain: Domain) -> jax.Array:
+        return parameters
+
+    def invert(self, x: Any, domain: Domain) -> jax.Array:
+        self._shape(domain)
+        return core.one_example(self.name, x, domain)
+
+    def _shape(self, domain: Domain) -> tuple[int, ...]:
+        shape = core.array_shape(self.name, domain)
+        if core.is_bounded(domain):
+            raise ValueError(
+                f"parameterizations.latent is for an unbounded domain, not for {domain.kind!r} with values "
+                f"{domain.low} ... {domain.high}; use parameterizations.pixels"
+            )
+        return shape
+
+
+def latent(sd: float = 1.0) -> Normal:
+    """Free numbers that begin as normal noise of standard deviation `sd` and have no bounds: a generator's latent."""
+    return Normal(core.not_negative("sd", sd))
+
+
+@dataclasses.dataclass(frozen=True)
+class ByPart:
+    """See `parts`."""
+
+    name: ClassVar[str] = "parts"
+
+    items: tuple[tuple[str, Parameterization], ...]
+
+    def init(self, key: jax.Array, domain: Domain) -> dict[str, Any]:
+        domains = self._domains(domain)
+        return {
+            # By name, not by position, so that adding a part leaves the others as they were.
+            name: part.init(jax.random.fold_in(key, zlib.crc32(name.encode())), domains[name])
+            for name, part in self.items
+        }
+
+    def apply(self, parameters: dict[str, Any], domain: Domain) -> dict[str, Any]:
+        domains = self._domains(domain)
+        return {name: part.apply(parameters[name], domains[name]) for name, part in self.items}
+
+    def invert(self, x: Any, domain: Domain) -> dict[str, Any]:
+        domains = self._domains(domain)
+        if not isinstance(x, Mapping) or set(x) != set(domains):
+            raise ValueError(f"parameterizations.parts inverts a dict with the keys {sorted(domains)}, got {x!r:.80}")
+        return {name: core.invert(part, x[name], domains[name]) for name, part in self.items}
+
+    def _domains(self, domain: Domain) -> dict[str, Domain]:
+        if not isinstance(domain, Parts) or set(domain.parts) != {name for name, _ in self.items}:
+            given = sorted(domain.parts) if isinstance(domain, Parts) else domain.kind
+            raise ValueError(f"parameterization has the parts {sorted(dict(self.items))}, but the domain is {given}")
+        return domain.parts
+
+
+def parts(**by_name: Parameterization) -> ByPart:
+    """One parameterization for every part of a `Parts` domain: `parts(z=latent(), pitch=pixels())`."""
+    return ByPart(tuple(by_name.items()))
