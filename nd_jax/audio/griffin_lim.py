@@ -1,12 +1,14 @@
 """Griffin-Lim: a wave from magnitudes, or from mel bands, alone.
 
 The loops keep time before frequency, as the FFT makes it: on CPUs the two transposes a round would cost as much as the
-transforms.
+transforms. Magnitudes and phases are worked out in real arithmetic and a filter bank is multiplied block by block, as
+its triangles lie along a diagonal: XLA's complex division and the dense products together cost as much as the FFTs.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,13 +17,16 @@ import numpy as np
 
 from nd_jax.audio.stft import STFT, analyse, safe_power, spectrum_power, synthesise
 
-# Below this magnitude a bin has no phase; its direction is taken as 0 so that gradients at silence stay finite.
-_NO_PHASE = 1e-30
+# Below this magnitude, whose square float32 still holds, a bin has no phase; its direction is taken as 0 so that
+# gradients at silence stay finite.
+_NO_PHASE = 1e-18
 # Updates of the spectrum that `mel_griffin_lim` starts from; more of them change nothing that can be measured.
 _START_UPDATES = 4
 # A band is raised by at most this factor a round, and one quieter than this (-150 dB) counts as that loud.
 _MAX_RATIO = 100.0
 _TINY_BAND = 1e-15
+# Rows of a filter bank that are multiplied at once.
+_BLOCK = 16
 
 
 @functools.partial(
@@ -87,7 +92,7 @@ def griffin_lim(
     def improve(carry: tuple[jax.Array, jax.Array], _: None) -> tuple[tuple[jax.Array, jax.Array], None]:
         spectrum, previous = carry
         rebuilt = analyse(synthesise(spectrum, settings, length), settings)
-        return (magnitude * _direction(rebuilt - inertia * previous), rebuilt), None
+        return (_with_magnitude(magnitude, rebuilt, inertia, previous), rebuilt), None
 
     (spectrum, _), _ = jax.lax.scan(improve, (spectrum, jnp.zeros_like(spectrum)), None, length=n_iter)
     return synthesise(spectrum, settings, length)
@@ -132,7 +137,7 @@ def mel_griffin_lim(
     """
     bands = jnp.asarray(bands, jnp.float32)
     settings = STFT(n_fft, hop_length, win_length)
-    weights, back = filters.T, _spread(filters)
+    down, up = _product(filters), _product(_spread(filters))
     magnitude = safe_power(jnp.swapaxes(mel_to_linear(bands, filters, _START_UPDATES), -1, -2), 1 / power) / gain
     bands = jnp.swapaxes(bands, -1, -2)
     spectrum = magnitude * jnp.exp(2j * jnp.pi * jax.random.uniform(key, magnitude.shape))
@@ -142,10 +147,11 @@ def mel_griffin_lim(
     def improve(carry: tuple[jax.Array, jax.Array], _: None) -> tuple[tuple[jax.Array, jax.Array], None]:
         spectrum, previous = carry
         rebuilt = analyse(synthesise(spectrum, settings, length), settings)
-        now = spectrum_power(gain * rebuilt, power) @ weights
+        squared = spectrum_power(rebuilt)
+        now = gain**power * down(safe_power(squared, power / 2))
         ratio = jnp.minimum(bands / jnp.maximum(now, _TINY_BAND), _MAX_RATIO)
-        magnitude = jnp.abs(rebuilt) * safe_power(ratio @ back.T, 1 / power)
-        return (magnitude * _direction(rebuilt - inertia * previous), rebuilt), None
+        magnitude = safe_power(squared, 0.5) * safe_power(up(ratio), 1 / power)
+        return (_with_magnitude(magnitude, rebuilt, inertia, previous), rebuilt), None
 
     (spectrum, _), _ = jax.lax.scan(improve, (spectrum, jnp.zeros_like(spectrum)), None, length=n_iter)
     return synthesise(spectrum, settings, length)
@@ -166,16 +172,17 @@ def mel_to_linear(bands: Any, filters: np.ndarray, n_iter: int = 16) -> jax.Arra
       (..., bins, frames), exactly 0 where the bands are 0 and where no filter reaches.
     """
     bands = jnp.swapaxes(jnp.asarray(bands, jnp.float32), -1, -2)
-    weights, back = filters.T, _spread(filters)
+    back = _spread(filters)
     widths = filters.sum(axis=1)[None, :]
     density = np.divide(back, widths, out=np.zeros_like(back), where=widths > 0)
+    down, up = _product(filters), _product(back)
 
     def update(spectrum: jax.Array, _: None) -> tuple[jax.Array, None]:
-        now = spectrum @ weights
+        now = down(spectrum)
         ratio = jnp.where(now > 0, bands / jnp.where(now > 0, now, 1.0), 0.0)
-        return spectrum * (ratio @ back.T), None
+        return spectrum * up(ratio), None
 
-    return jnp.swapaxes(jax.lax.scan(update, bands @ density.T, None, length=n_iter)[0], -1, -2)
+    return jnp.swapaxes(jax.lax.scan(update, _product(density)(bands), None, length=n_iter)[0], -1, -2)
 
 
 def _spread(filters: np.ndarray) -> np.ndarray:
@@ -184,10 +191,28 @@ def _spread(filters: np.ndarray) -> np.ndarray:
     return np.divide(filters.T, cover, out=np.zeros_like(filters.T), where=cover > 0)
 
 
-def _direction(spectrum: jax.Array) -> jax.Array:
-    """Each number divided by its magnitude; 0 where there is none, with finite gradients."""
-    magnitude = jnp.abs(spectrum)
-    return spectrum / jnp.where(magnitude > _NO_PHASE, magnitude, 1.0)
+def _product(matrix: np.ndarray) -> Callable[[jax.Array], jax.Array]:
+    """x -> x @ matrix.T, (..., columns) -> (..., rows), for a matrix whose rows reach few and neighbouring columns."""
+    blocks = []
+    for start in range(0, len(matrix), _BLOCK):
+        rows = matrix[start : start + _BLOCK]
+        reached = np.flatnonzero(rows.any(axis=0))
+        low, high = (int(reached[0]), int(reached[-1]) + 1) if len(reached) else (0, 1)
+        blocks.append((slice(low, high), np.ascontiguousarray(rows[:, low:high].T)))
+
+    def product(x: jax.Array) -> jax.Array:
+        return jnp.concatenate([x[..., reach] @ weights for reach, weights in blocks], axis=-1)
+
+    return product
+
+
+def _with_magnitude(magnitude: jax.Array, rebuilt: jax.Array, inertia: jax.Array, previous: jax.Array) -> jax.Array:
+    """The given magnitudes with the phases of `rebuilt - inertia * previous`; 0 where there is no phase."""
+    real, imaginary = rebuilt.real - inertia * previous.real, rebuilt.imag - inertia * previous.imag
+    squared = jnp.square(real) + jnp.square(imaginary)
+    has_phase = squared > _NO_PHASE**2
+    scale = jnp.where(has_phase, magnitude * jax.lax.rsqrt(jnp.where(has_phase, squared, 1.0)), 0.0)
+    return jax.lax.complex(scale * real, scale * imaginary)
 
 
 def _check_length(spectrum: jax.Array, settings: STFT, length: int | None) -> None:
