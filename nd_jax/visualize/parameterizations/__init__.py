@@ -23,6 +23,10 @@ and waveforms (silence), and 0.2 for log-mel spectrograms: 0.5 there would be -4
 start at the floor itself has no sigmoid slope to climb with. 0.2 is -64 dB with the usual floor of -80 dB, and keeps
 64 % of the sigmoid's largest slope. `start="mean"` begins at the mean level per band of the training data, where the
 domain has it.
+
+What natural inputs are like can shape the steps: Lucid's colour matrix for images, and for log-mel spectrograms whose
+domain has a `band_root` (`nd_jax.domain.with_statistics`) the same for mel bands, `fourier(bands="covariance")`.
+`axis_scale` and `natural_scale` say how fast time counts beside frequency. `docs/priors.md` has measurements.
 """
 
 from __future__ import annotations
@@ -38,8 +42,16 @@ from nd_jax.visualize.parameterizations.core import (
     invert,
     unbounded,
 )
+from nd_jax.visualize.parameterizations.natural import (
+    NaturalScale,
+    axis_scale,
+    correlate_bands,
+    decorrelate_bands,
+    natural_scale,
+)
 from nd_jax.visualize.parameterizations.samples import Samples, waveform
 from nd_jax.visualize.parameterizations.spectrum import (
+    BANDS,
     COLOUR_CORRELATION_SVD_SQRT,
     COLOUR_MATRIX,
     RULES,
@@ -55,6 +67,7 @@ from nd_jax.visualize.parameterizations.spectrum import (
 from nd_jax.visualize.parameterizations.values import ByPart, Normal, Pixels, latent, parts, pixels
 
 __all__ = [
+    "BANDS",
     "BOUNDS",
     "COLOUR_CORRELATION_SVD_SQRT",
     "COLOUR_MATRIX",
@@ -62,13 +75,17 @@ __all__ = [
     "ByPart",
     "Fourier",
     "Invertible",
+    "NaturalScale",
     "Normal",
     "Parameterization",
     "Pixels",
     "Samples",
     "Start",
+    "axis_scale",
     "bounded",
+    "correlate_bands",
     "correlate_colours",
+    "decorrelate_bands",
     "decorrelate_colours",
     "default",
     "fourier",
@@ -77,6 +94,7 @@ __all__ = [
     "frequencies",
     "invert",
     "latent",
+    "natural_scale",
     "parts",
     "pixels",
     "spectrum_shape",

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from nd_jax.domain import Domain
-from nd_jax.visualize.parameterizations import core
+from nd_jax.visualize.parameterizations import core, natural
 
+BANDS = ("fourier", "covariance")
 RULES = ("exact", "lucid", "lucent")
 # Square root of the colour correlation of ImageNet (Lucid, optvis/param/color.py); columns mix decorrelated channels.
 COLOUR_CORRELATION_SVD_SQRT = np.asarray([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]], np.float32)
@@ -33,6 +34,7 @@ class Fourier:
     bounds: str = "sigmoid"
     start: core.Start = None
     decorrelate: bool = True
+    bands: str = "fourier"
 
     def init(self, key: jax.Array, domain: Domain) -> jax.Array:
         grid, channels = self._grid(domain)
@@ -41,7 +43,10 @@ class Fourier:
     def apply(self, parameters: jax.Array, domain: Domain) -> jax.Array:
         grid, _ = self._grid(domain)
         values = fourier_image(parameters, grid, decay=self.decay, axis_scale=self.axis_scale)
-        values = jnp.moveaxis(values, 0, -1)
+        if self.bands == "covariance":
+            values = natural.correlate_bands(self._gain(domain) * values, natural.band_root(domain))[..., None]
+        else:
+            values = jnp.moveaxis(values, 0, -1)
         if self._mixes_colours(domain):
             values = correlate_colours(values)
         return core.bounded(values, domain, self.bounds, self.start)
@@ -51,13 +56,26 @@ class Fourier:
         values = core.unbounded(core.one_example(self.name, x, domain), domain, self.bounds, self.start)
         if self._mixes_colours(domain):
             values = decorrelate_colours(values)
-        return fourier_spectrum(jnp.moveaxis(values, -1, 0), grid, decay=self.decay, axis_scale=self.axis_scale)
+        if self.bands == "covariance":
+            values = natural.decorrelate_bands(values[..., 0], natural.band_root(domain)) / self._gain(domain)
+        else:
+            values = jnp.moveaxis(values, -1, 0)
+        return fourier_spectrum(values, grid, decay=self.decay, axis_scale=self.axis_scale)
 
     def _mixes_colours(self, domain: Domain) -> bool:
         return self.decorrelate and domain.kind == "image" and domain.shape[-1] == 3
 
+    def _gain(self, domain: Domain) -> float:
+        """Gives a white spectrum the variance that it has without statistics, so that `sd` and steps mean the same."""
+        usual, along_time = (_variance(grid, self.decay) for grid in (domain.shape[:2], domain.shape[1:2]))
+        return math.sqrt(usual / along_time)
+
     def _grid(self, domain: Domain) -> tuple[tuple[int, ...], int]:
+        """The grid that is transformed, and how many spectra there are."""
         shape = core.array_shape(self.name, domain)
+        if self.bands == "covariance":
+            natural.band_root(domain)
+            return shape[1:2], shape[0]
         if len(shape) not in (2, 3):
             raise ValueError(
                 f"fourier needs a domain of shape (length, channels) or (rows, columns, channels), not {shape}; "
@@ -77,6 +95,7 @@ def fourier(
     bounds: str = "sigmoid",
     start: core.Start = None,
     decorrelate: bool = True,
+    bands: str = "fourier",
 ) -> Fourier:
     """The spectrum of the input is free, divided by frequency, so that large structure moves as easily as fine detail.
 
@@ -88,14 +107,20 @@ def fourier(
       decay: power of the frequency that the spectrum is divided by; 0 is white, 1 is Lucid's.
       sd: standard deviation of the spectrum at the start.
       axis_scale: factor on the frequency per axis (rows, columns), or one number. A larger factor makes that axis
-        smoother: (1, 2) on a spectrogram treats a change in time as twice as fast.
+        smoother: (1, 2) on a spectrogram treats a change in time as twice as fast. `axis_scale(domain, seconds=...,
+        octaves=...)` gives it in physical units, `natural_scale(domain, inputs)` measures it on natural inputs.
       bounds: "sigmoid", "tanh", "clip" or "none", see `pixels`.
       start: where to begin, as a fraction of the range, one per channel, or "mean"; see the module's text.
       decorrelate: mix the channels of 3-channel images by Lucid's colour matrix, so that they are free independently.
+      bands: "fourier", or "covariance" on a `LogMel` domain with a `band_root`: frequency is then along time only, and
+        the components are mixed into bands that go together as in natural sound (`nd_jax.domain.with_statistics`).
+        Parameters: (bands, frames // 2 + 1, 2), the most frequent direction first.
 
     Raises:
       ValueError: a bad argument, in one sentence.
     """
+    if core.choice("bands", bands, BANDS) == "covariance" and axis_scale is not None:
+        raise ValueError("bands='covariance' has one axis of frequency, time, so that axis_scale has no meaning")
     return Fourier(
         core.not_negative("decay", decay),
         core.not_negative("sd", sd),
@@ -103,6 +128,7 @@ def fourier(
         core.choice("bounds", bounds, core.BOUNDS),
         core.checked_start(start, bounds),
         bool(decorrelate),
+        bands,
     )
 
 
@@ -179,6 +205,18 @@ def fourier_spectrum(
 
 def _weights(grid: tuple[int, ...], decay: float, rule: str, axis_scale: Sequence[float] | None) -> np.ndarray:
     return 0.25 / np.maximum(frequencies(grid, rule, axis_scale), 1.0 / max(grid)) ** decay
+
+
+def _variance(grid: tuple[int, ...], decay: float) -> float:
+    """Mean variance of the values of `fourier_image` for a spectrum of independent numbers of variance 1."""
+    power = np.square(_weights(grid, decay, "exact", None))
+    # A bin stands for itself and its mirror image, real and imaginary part; those of the first and (on an even width)
+    # the last column mirror each other, and half of their numbers is dropped.
+    count = np.full(power.shape[-1], 4.0)
+    count[0] = 1.0
+    if grid[-1] % 2 == 0:
+        count[-1] = 1.0
+    return float(np.sum(power * count) / np.prod(grid))
 
 
 def real_fft(values: jax.Array, scale: np.ndarray, axes: int) -> jax.Array:
