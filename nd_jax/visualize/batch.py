@@ -3,23 +3,20 @@
 How it runs. `visualize_batch` binds the objective to the network (names are checked before anything compiles), cuts the
 lanes into chunks of equal size (short ones padded with dummies, so that nothing recompiles and no lane ever runs in
 fewer than eight: a matrix product of one row takes another path and drifts), and moves each chunk through jitted steps.
-The host only counts steps, reports progress and takes snapshots.
+The host (`run`) only counts steps, reports progress and takes snapshots; lanes that did not answer go to `rescue`.
 
-What a lane is. A lane is a batch of one, with its own parameters, optimizer state and key. The key is folded from the
-caller's key, the lane's label and its replicate, never from its position: alone, in 8, in 512 or in another order, a
-unit comes out the same. The optimizer's init and update are vmapped, so a global-norm clip stays inside its lane. A
-lane whose numbers stop being finite is frozen at its last finite state and reported; the others never notice.
+What a lane is. A lane is a batch of one (or of `inputs_per_lane`), with its own parameters, optimizer state and key.
+The key is folded from the caller's key, the lane's label and its replicate, never from its position: alone, in 8, in
+512 or in another order, a unit comes out the same. The optimizer's init and update are vmapped, so a global-norm clip
+stays inside its lane. A lane whose numbers stop being finite is frozen at its last finite state and reported; the
+others never notice.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -27,18 +24,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from nd_jax import taps
 from nd_jax.runtime import progress_bar
-from nd_jax.visualize import checks, objectives, optimizers, parameterizations, program
+from nd_jax.visualize import checks, manifest, objectives, optimizers, parameterizations, program
+from nd_jax.visualize import rescue as rescuing
 from nd_jax.visualize.result import Visualization
+from nd_jax.visualize.run import Piece, Run
 from nd_jax.visualize.transforms import default as transforms_for
 
 if TYPE_CHECKING:
     from nd_jax.network import Network
-
-LEAST_LANES = 8
-_CHUNK_BYTES = {"cpu": 256 << 20, "accelerator": 8 << 30}
-_STEPS_PER_CALL = 32
 
 
 def visualize_batch(
@@ -53,8 +47,12 @@ def visualize_batch(
     steps: int = 512,
     snapshots: int | Sequence[int] = 8,
     replicates: int | Sequence[int] = 1,
+    inputs_per_lane: int = 1,
     chunk_size: int | None = None,
+    devices: Sequence[jax.Device] | None = None,
     start: Any = None,
+    probes: Any = None,
+    restarts: int = rescuing.STARTS,
     progress: bool | Callable[[int, int], None] = True,
 ) -> Visualization:
     """Finds the inputs that maximise many objectives at once.
@@ -72,28 +70,38 @@ def visualize_batch(
       steps: updates per lane.
       snapshots: how many inputs to keep on the way (first and last included, denser early), or the steps themselves.
       replicates: how often each objective is run, from different starts; or the number of the start for each lane.
-      chunk_size: lanes per compiled program, rounded up to a multiple of 8; None picks from the size of the layers.
+      inputs_per_lane: inputs that one lane optimises together, k: the network sees them as one batch, and penalties
+        with `couples = True` take all k at once. Without such a penalty they come out as k replicates would.
+      chunk_size: lanes per compiled program on each device, rounded up to a multiple of 8; None picks from the memory
+        that the compiled program needs.
+      devices: where to run, the lanes spread over them; None for all local accelerators, or the (first) CPU device.
       start: parameters to start from instead of the parameterization's own, with or without a leading axis of lanes.
+      probes: natural inputs, (m, *network.input.shape); units that do not answer from their own start are restarted
+        from those that excite them most.
+      restarts: other starts on which such units are tried, 0 to leave them as they are.
       progress: True for a bar with the time left, False for silence, or a function of (lane-steps done, in total).
 
     Returns:
       A `Visualization`. After Ctrl-C it holds what was there: the lanes that had begun, at the step they had reached.
 
     Raises:
-      LayerError, ValueError: unknown layers, units or settings, in one sentence, before anything is compiled.
+      LayerError, ValueError: unknown layers, units or settings, or a chunk that does not fit into memory (with the size
+        that does), in one sentence, before anything runs.
     """
-    checks.check_settings(key, steps, chunk_size)
+    checks.check_settings(key, steps=steps, chunk_size=chunk_size, inputs_per_lane=inputs_per_lane, restarts=restarts)
     checks.check_kinds(objective, optimizer)
     bound = objective.bind(network)
     checks.check_replicates(replicates, len(bound))
     domain = network.input
-    chosen = parameterization if parameterization is not None else parameterizations.default(domain)
+    if probes is not None:
+        checks.check_probes(probes, domain)
     plan = program.Plan(
         bound.spec,
-        chosen,
+        parameterization if parameterization is not None else parameterizations.default(domain),
         _flat(transforms_for(domain) if transforms is None else transforms),
         _flat(penalties),
         optimizer if optimizer is not None else optimizers.adam(),
+        inputs_per_lane,
     )
     checks.check_parts(plan, domain)
     if isinstance(replicates, (int, np.integer)):
@@ -101,14 +109,34 @@ def visualize_batch(
         copies = np.tile(np.arange(replicates), len(bound))
     else:
         lanes, copies = bound, np.asarray(replicates, int)
-    keys = lane_keys(key, lanes.labels, copies)
-    size = _chunk_size(network, plan, len(lanes), chunk_size)
     moments = snapshot_steps(steps, snapshots)
-    run = _Run(network, plan, lanes, keys, start, steps, moments, size)
+    given = None if start is None else checks.spread_start(start, len(lanes), plan, network)
     began = time.perf_counter()
+    run = Run(
+        network,
+        plan,
+        lanes,
+        _input_keys(key, lanes.labels, copies, inputs_per_lane),
+        steps=steps,
+        moments=moments,
+        wish=chunk_size,
+        devices=_devices(devices),
+    )
     with progress_bar(len(lanes) * steps, "unit-step", progress) as tick:
-        run.all_chunks(tick)
-    return run.result(key=key, seconds=time.perf_counter() - began, replicates=copies)
+        found = _Found(run, list(run.pieces(np.arange(len(lanes)), tick, start=given)))
+    if restarts:
+        found.rescue(probes, restarts, given, progress is True)
+    described = manifest.describe(
+        network,
+        key=key,
+        plan=plan,
+        steps=steps,
+        snapshots=moments,
+        restarts=restarts,
+        run=run,
+        seconds=time.perf_counter() - began,
+    )
+    return found.visualization(copies, described)
 
 
 def lane_keys(key: jax.Array, labels: Sequence[str], replicates: Sequence[int] | np.ndarray) -> jax.Array:
@@ -142,167 +170,22 @@ def _words(label: str) -> tuple[int, int]:
     return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
 
 
-class _Run:
-    """One call of `visualize_batch`: the host loop over chunks and steps."""
-
-    def __init__(
-        self,
-        network: Network,
-        plan: program.Plan,
-        lanes: objectives.Bound,
-        keys: jax.Array,
-        start: Any,
-        steps: int,
-        moments: tuple[int, ...],
-        size: int,
-    ):
-        self.network, self.plan, self.lanes, self.keys = network, plan, lanes, keys
-        self.steps, self.moments, self.size = steps, moments, size
-        self.start = checks.spread_start(start, len(lanes), plan, network) if start is not None else None
-        self.pieces: list[dict[str, Any]] = []
-        self.interrupted = False
-
-    def all_chunks(self, tick: Callable[[int], None]) -> None:
-        with _one_interrupt_waits() as asked_to_stop:
-            self._chunks(tick, asked_to_stop)
-
-    def _chunks(self, tick: Callable[[int], None], asked_to_stop: threading.Event) -> None:
-        for first in range(0, len(self.lanes), self.size):
-            try:
-                self._one_chunk(np.arange(first, min(first + self.size, len(self.lanes))), tick, asked_to_stop)
-            except KeyboardInterrupt:
-                if not self.pieces:
-                    raise
-                self.interrupted = True
-            if self.interrupted:
-                return
-
-    def _one_chunk(self, index: np.ndarray, tick: Callable[[int], None], asked_to_stop: threading.Event) -> None:
-        # Dummies repeat the chunk's first lane; they are dropped when the piece is stored.
-        padded = np.concatenate([index, np.full(self.size - len(index), index[0])])
-        keys = self.keys[padded]
-        arrays = jax.tree.map(jnp.asarray, self.lanes.select(padded).arrays)
-        if self.start is None:
-            lane = program.initialise(self.plan, self.network.input, keys)
-        else:
-            lane = program.resume(self.plan, jax.tree.map(lambda leaf: jnp.array(leaf[padded]), self.start))
-        kept: list[tuple[int, Any, Any]] = []
-        done = 0
-        try:
-            for stop in sorted({*self.moments, self.steps}):
-                while done < stop:
-                    count = _steps_per_call(stop - done)
-                    lane, beat = program.advance(self.plan, self.network, lane, arrays, keys, done, count)
-                    done += count
-                    jax.block_until_ready(beat)
-                    tick(count * len(index))
-                    if asked_to_stop.is_set():
-                        raise KeyboardInterrupt
-                if stop in self.moments:
-                    kept.append((stop, *jax.device_get(program.evaluate(self.plan, self.network, lane, arrays))))
-        except KeyboardInterrupt:
-            if any(leaf.is_deleted() for leaf in jax.tree.leaves(lane)):
-                # It came between the donation of the old state and the arrival of the new one.
-                raise
-            self.interrupted = True
-        inputs, scores = jax.device_get(program.evaluate(self.plan, self.network, lane, arrays))
-        piece = {
-            "lanes": index,
-            "inputs": inputs,
-            "scores": scores,
-            "parameters": jax.device_get(lane.parameters),
-            "failed": np.asarray(lane.failed),
-            "moved": np.asarray(lane.moved),
-            "done": np.full(self.size, done),
-            "snapshots": kept,
-        }
-        self.pieces.append(_cut(piece, len(index)))
-
-    def result(self, *, key: jax.Array, seconds: float, replicates: np.ndarray) -> Visualization:
-        index = np.concatenate([piece["lanes"] for piece in self.pieces])
-        lanes = self.lanes.select(index)
-        gathered = {
-            name: _concatenate([piece[name] for piece in self.pieces])
-            for name in ("inputs", "scores", "parameters", "failed", "moved", "done")
-        }
-        common = set.intersection(*({step for step, _, _ in piece["snapshots"]} for piece in self.pieces))
-        moments = tuple(step for step in self.moments if step in common)
-        chosen = [[item for item in piece["snapshots"] if item[0] in common] for piece in self.pieces]
-        pictures = [_concatenate([rows[i][1] for rows in chosen]) for i in range(len(moments))]
-        history = [np.concatenate([rows[i][2] for rows in chosen]) for i in range(len(moments))]
-        return Visualization(
-            network=self.network,
-            domain=self.network.input,
-            labels=lanes.labels,
-            layers=lanes.layers,
-            units=lanes.units,
-            objective=lanes,
-            replicates=replicates[index],
-            inputs=gathered["inputs"],
-            parameters=gathered["parameters"],
-            scores=gathered["scores"],
-            history=np.stack(history) if history else np.zeros((0, len(index)), np.float32),
-            snapshots=jax.tree.map(lambda *leaves: np.stack(leaves), *pictures) if pictures else None,
-            snapshot_steps=moments,
-            steps_done=gathered["done"],
-            status=_status(gathered, self.steps),
-            manifest=_manifest(self, key, seconds),
-        )
+def _input_keys(key: jax.Array, labels: Sequence[str], copies: np.ndarray, inputs: int) -> jax.Array:
+    """Keys (lanes,), or (lanes, inputs): input j of replicate r is replicate r * inputs + j of the objective."""
+    if inputs == 1:
+        return lane_keys(key, labels, copies)
+    numbers = (copies[:, None] * inputs + np.arange(inputs)).reshape(-1)
+    return lane_keys(key, [label for label in labels for _ in range(inputs)], numbers).reshape(len(labels), inputs)
 
 
-@contextlib.contextmanager
-def _one_interrupt_waits() -> Iterator[threading.Event]:
-    """Turns the first Ctrl-C into an event, so that it cannot land where a state is being given away; the next raises.
-
-    Only where Ctrl-C would raise KeyboardInterrupt anyway: another program's handler is left alone.
-    """
-    asked = threading.Event()
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-    ):
-        yield asked
-        return
-
-    def ask(number: int, frame: Any) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _steps_per_call(left: int) -> int:
-    # XLA:CPU emits naive code for what it cannot rewrite in a loop body, and a dispatch costs little beside a step.
-    if jax.default_backend() == "cpu":
-        return 1
-    return _STEPS_PER_CALL if left >= _STEPS_PER_CALL else 1
-
-
-def _chunk_size(network: Network, plan: program.Plan, lanes: int, wish: int | None) -> int:
-    whole = LEAST_LANES * math.ceil(lanes / LEAST_LANES)
+def _devices(wish: Sequence[jax.Device] | None) -> tuple[jax.Device, ...]:
     if wish is not None:
-        return min(LEAST_LANES * math.ceil(wish / LEAST_LANES), whole)
-    targets = {layer for _, layer, _ in plan.spec}
-    elements = sum(int(np.prod(shape)) for shape in jax.tree.leaves(network.input.shape, is_leaf=_is_shape))
-    found: set[str] = set()
-    for name, shape in taps.layers(network).items():
-        elements += int(np.prod(shape))
-        found.add(name)
-        if targets <= found:
-            break
-    # Forward value, gradient and the patches of a convolution: about eight numbers for each activation.
-    budget = _CHUNK_BYTES["cpu" if jax.default_backend() == "cpu" else "accelerator"]
-    fitting = budget // (elements * 4 * 8)
-    return min(max(fitting // LEAST_LANES, 1) * LEAST_LANES, whole)
-
-
-def _is_shape(node: Any) -> bool:
-    return isinstance(node, tuple)
+        if not wish or not all(isinstance(device, jax.Device) for device in wish):
+            raise ValueError(f"devices must be JAX devices, for example jax.devices(), got {wish!r}")
+        return tuple(wish)
+    local = jax.local_devices()
+    # Several CPU devices are one machine seen twice.
+    return tuple(local) if jax.default_backend() != "cpu" else (local[0],)
 
 
 def _flat(items: Any) -> tuple[Any, ...]:
@@ -313,48 +196,82 @@ def _flat(items: Any) -> tuple[Any, ...]:
     return (items,)
 
 
-def _cut(piece: dict[str, Any], count: int) -> dict[str, Any]:
-    cut = {
-        name: jax.tree.map(lambda leaf: leaf[:count], value)
-        for name, value in piece.items()
-        if name not in ("lanes", "snapshots")
-    }
-    kept = [
-        (step, jax.tree.map(lambda leaf: leaf[:count], x), scores[:count]) for step, x, scores in piece["snapshots"]
-    ]
-    return {**cut, "lanes": piece["lanes"], "snapshots": kept}
+class _Found:
+    """What came of the lanes of a run, gathered from its pieces."""
+
+    def __init__(self, run: Run, pieces: Sequence[Piece]):
+        self.run = run
+        taken = [{step for step, _, _ in piece.kept} for piece in pieces]
+        self.moments = tuple(step for step in run.moments if all(step in steps for steps in taken))
+        self.dead = np.concatenate([rescuing.find_dead(run, piece) for piece in pieces])
+        self.all = _joined([self._common(piece) for piece in pieces])
+        self.starts = [rescuing.OWN] * len(self.all.lanes)
+        self.tried = ""
+
+    def _common(self, piece: Piece) -> Piece:
+        return piece._replace(kept=tuple(item for item in piece.kept if item[0] in self.moments))
+
+    def rescue(self, probes: Any, starts: int, given: Any, progress: bool) -> None:
+        """Gives the lanes that did not answer another chance; those that live then take the place of the dead ones."""
+        places = np.flatnonzero(self.dead)
+        if not len(places) or self.run.interrupted:
+            return
+        own = None if given is None else jax.tree.map(lambda leaf: leaf[places], given)
+        with progress_bar(len(places) * self.run.steps, "unit-step of units that did not answer", progress) as tick:
+            found, self.tried = rescuing.rescue(self.run, places, probes, starts, tick, own)
+        for piece, names in found:
+            for row, (lane, name) in enumerate(zip(piece.lanes, names, strict=True)):
+                self.dead[lane], self.starts[lane] = False, name
+                _put(self.all, int(lane), self._common(piece), row)
+
+    def visualization(self, copies: np.ndarray, described: dict[str, Any]) -> Visualization:
+        """The result for the caller."""
+        run, found = self.run, self.all
+        lanes = run.lanes.select(found.lanes)
+        history = [scores for _, _, scores in found.kept]
+        pictures = [inputs for _, inputs, _ in found.kept]
+        none = np.zeros((0, *found.scores.shape), np.float32)
+        return Visualization(
+            network=run.network,
+            domain=run.network.input,
+            labels=lanes.labels,
+            layers=lanes.layers,
+            units=lanes.units,
+            objective=lanes,
+            replicates=copies[found.lanes],
+            inputs=found.inputs,
+            parameters=found.parameters,
+            scores=found.scores,
+            history=np.stack(history) if history else none,
+            snapshots=jax.tree.map(lambda *leaves: np.stack(leaves), *pictures) if pictures else None,
+            snapshot_steps=self.moments,
+            steps_done=found.done,
+            status=self._status(),
+            starts=tuple(self.starts),
+            manifest=described,
+        )
+
+    def _status(self) -> tuple[str, ...]:
+        words = []
+        for failed, dead, done in zip(self.all.failed, self.dead, self.all.done, strict=True):
+            if failed >= 0:
+                words.append(f"not finite at step {int(failed)}, kept as it was before")
+            elif done < self.run.steps:
+                words.append(f"interrupted at step {int(done)}")
+            elif dead:
+                words.append(f"dead: no response from {self.tried or 'its own start'}")
+            else:
+                words.append("ok")
+        return tuple(words)
 
 
-def _concatenate(trees: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *trees)
+def _joined(pieces: Sequence[Piece]) -> Piece:
+    return jax.tree.map(lambda *leaves: leaves[0] if np.ndim(leaves[0]) == 0 else np.concatenate(leaves), *pieces)
 
 
-def _status(gathered: dict[str, Any], steps: int) -> tuple[str, ...]:
-    found = []
-    for failed, moved, done in zip(gathered["failed"], gathered["moved"], gathered["done"], strict=True):
-        if failed >= 0:
-            found.append(f"not finite at step {int(failed)}, kept as it was before")
-        elif done < steps:
-            found.append(f"interrupted at step {int(done)}")
-        elif steps and not moved:
-            found.append("dead: the gradient was zero at every step")
-        else:
-            found.append("ok")
-    return tuple(found)
+def _put(into: Piece, lane: int, piece: Piece, row: int) -> None:
+    def copy(target: Any, source: Any) -> None:
+        if np.ndim(target):
+            target[lane] = source[row]
 
-
-def _manifest(run: _Run, key: jax.Array, seconds: float) -> dict[str, Any]:
-    from nd_jax.visualize.manifest import describe
-
-    return describe(
-        run.network,
-        key=key,
-        parameterization=run.plan.parameterization,
-        transforms=run.plan.transforms,
-        penalties=run.plan.penalties,
-        optimizer=optimizers.name_of(run.plan.optimizer),
-        steps=run.steps,
-        snapshots=run.moments,
-        chunk_size=run.size,
-        seconds=seconds,
-    )
+    jax.tree.map(copy, into, piece)

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from nd_jax.visualize import objectives
+from nd_jax.visualize.program import start_lane
 
 if TYPE_CHECKING:
     from nd_jax.network import Network
@@ -20,7 +21,7 @@ def spread_start(start: Any, lanes: int, plan: Plan, network: Network) -> Any:
     Raises:
       ValueError: another structure or shape than the parameterization's.
     """
-    like = jax.eval_shape(lambda key: plan.parameterization.init(key, network.input), jax.random.key(0))
+    like = jax.eval_shape(lambda keys: start_lane(plan, network.input, keys), _some_keys(plan))
     given, wanted = str(jax.tree.structure(start)), str(jax.tree.structure(like))
     if given != wanted:
         raise ValueError(f"start must have the parameterization's structure {wanted}, got {given}")
@@ -36,14 +37,28 @@ def spread_start(start: Any, lanes: int, plan: Plan, network: Network) -> Any:
     return jax.tree.map(spread, start, like)
 
 
-def check_settings(key: Any, steps: Any, chunk_size: Any) -> None:
+def check_settings(key: Any, *, steps: Any, chunk_size: Any, inputs_per_lane: Any, restarts: Any) -> None:
     """Raises ValueError for a key that is none, and for numbers that are not whole or too small."""
     if not isinstance(key, jax.Array):
         raise ValueError(f"key must be a JAX key, for example jax.random.key(0), got {type(key).__name__}")
-    if not isinstance(steps, (int, np.integer)) or steps < 0:
-        raise ValueError(f"steps must be a whole number of 0 or more, got {steps!r}")
-    if chunk_size is not None and (not isinstance(chunk_size, (int, np.integer)) or chunk_size < 1):
-        raise ValueError(f"chunk_size must be a whole number of 1 or more, got {chunk_size!r}")
+    least = {"steps": (steps, 0), "inputs_per_lane": (inputs_per_lane, 1), "restarts": (restarts, 0)}
+    if chunk_size is not None:
+        least["chunk_size"] = (chunk_size, 1)
+    for name, (value, smallest) in least.items():
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < smallest:
+            raise ValueError(f"{name} must be a whole number of {smallest} or more, got {value!r}")
+
+
+def check_probes(probes: Any, domain: Any) -> None:
+    """Raises ValueError unless probes are a batch of finite inputs of the domain."""
+    shapes = jax.tree.map(lambda leaf: tuple(np.shape(leaf)), probes)
+    expected = domain.shape
+    rows = {shape[0] if shape else 0 for shape in jax.tree.leaves(shapes, is_leaf=lambda node: isinstance(node, tuple))}
+    cut = jax.tree.map(lambda shape: shape[1:], shapes, is_leaf=lambda node: isinstance(node, tuple))
+    if cut != expected or len(rows) != 1 or not min(rows):
+        raise ValueError(f"probes must be inputs of shape (m, *{expected}), got {shapes}")
+    if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(probes)):
+        raise ValueError("probes must be finite numbers, and some are not")
 
 
 def check_kinds(objective: Any, optimizer: Any) -> None:
@@ -73,6 +88,10 @@ def check_parts(plan: Plan, domain: Any) -> None:
     shape = jax.tree.map(lambda leaf: leaf.shape, made)
     if shape != domain.shape:
         raise ValueError(f"the parameterization makes inputs of shape {shape}; the network takes {domain.shape}")
+
+
+def _some_keys(plan: Plan) -> jax.Array:
+    return jax.random.key(0) if plan.inputs == 1 else jax.random.split(jax.random.key(0), plan.inputs)
 
 
 def check_replicates(replicates: Any, lanes: int) -> None:

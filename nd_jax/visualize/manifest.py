@@ -19,6 +19,8 @@ from nd_jax.runtime import nearest
 
 if TYPE_CHECKING:
     from nd_jax.network import Network
+    from nd_jax.visualize.program import Plan
+    from nd_jax.visualize.run import Run
 
 CUSTOM = "custom"
 
@@ -27,17 +29,21 @@ def describe(
     network: Network,
     *,
     key: jax.Array,
-    parameterization: Any,
-    transforms: Sequence[Any],
-    penalties: Sequence[Any],
-    optimizer: str,
+    plan: Plan,
     steps: int,
     snapshots: Sequence[int],
-    chunk_size: int,
+    restarts: int,
+    run: Run,
     seconds: float,
 ) -> dict[str, Any]:
-    """The JSON-ready manifest of one run; `restore` reads the settings back."""
+    """The JSON-ready manifest of one run; `restore_key` and `restore_settings` read it back.
+
+    Beside the settings it tells what the run cost: `seconds` in all, `compile_seconds` of these for compiling the step,
+    `host_seconds` in the step loop without waiting for the device, and `memory_bytes` that the compiled step of one
+    chunk needs on each device.
+    """
     import nd_jax
+    from nd_jax.visualize import optimizers
 
     return {
         "versions": {"nd_jax": nd_jax.__version__}
@@ -48,15 +54,20 @@ def describe(
         if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
         else {"impl": "raw", "data": np.asarray(key).tolist()},
         "settings": {
-            "parameterization": plain(parameterization),
-            "transforms": [plain(item) for item in transforms],
-            "penalties": [plain(item) for item in penalties],
-            "optimizer": optimizer,
+            "parameterization": plain(plan.parameterization),
+            "transforms": [plain(item) for item in plan.transforms],
+            "penalties": [plain(item) for item in plan.penalties],
+            "optimizer": optimizers.name_of(plan.optimizer),
             "steps": int(steps),
             "snapshots": [int(step) for step in snapshots],
+            "inputs_per_lane": plan.inputs,
+            "restarts": int(restarts),
         },
-        "chunk_size": int(chunk_size),
+        "chunk_size": run.size,
         "seconds": round(float(seconds), 3),
+        "compile_seconds": round(run.compile_seconds, 3),
+        "host_seconds": round(run.loop_seconds - run.waited_seconds, 3),
+        "memory_bytes": run.memory_bytes,
     }
 
 
@@ -87,6 +98,9 @@ def restore_settings(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "penalties": tuple(_rebuild("penalty", item) for item in stored["penalties"]),
         "steps": stored["steps"],
         "snapshots": stored["snapshots"],
+        # Runs of before these settings had one input a lane and left units that did not answer alone.
+        "inputs_per_lane": stored.get("inputs_per_lane", 1),
+        "restarts": stored.get("restarts", 0),
     }
 
 

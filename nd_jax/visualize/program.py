@@ -1,62 +1,85 @@
 """What one lane does in one step, and the compiled programs over a chunk of lanes.
 
-Everything here is traced: `batch` drives it from the host.
+Everything here is traced: `run` drives it from the host. A lane holds one input, or `Plan.inputs` of them, which the
+network sees as one batch of its own; nothing is shared between lanes.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh, PartitionSpec
 
 from nd_jax import taps
+from nd_jax.networks.layers import redirected_gradients
 from nd_jax.visualize import objectives
 
 if TYPE_CHECKING:
     from nd_jax.network import Network
 
+LANES = "lanes"
+
+# A lane that gets no gradient is given redirected ones for so many steps before it is looked at again (Lucid: 16).
+REDIRECTED_STEPS = 16
+
 
 class Plan(NamedTuple):
-    """Everything static about a run: what decides the compiled program."""
+    """Everything static about a run: what decides the compiled program.
+
+    Attributes:
+      spec: `objectives.Bound.spec`.
+      parameterization, transforms, penalties, optimizer: as in `visualize_batch`.
+      inputs: inputs a lane.
+      redirect: whether a lane without a gradient gets the redirected gradients of its ReLUs.
+    """
 
     spec: Any
     parameterization: Any
     transforms: tuple[Any, ...]
     penalties: tuple[Any, ...]
     optimizer: optax.GradientTransformation
+    inputs: int = 1
+    redirect: bool = False
 
 
 class Lane(NamedTuple):
     """The state of one lane; stacked over a chunk.
 
     Attributes:
-      parameters: the free parameters.
+      parameters: the free parameters, with a leading axis of inputs where a lane holds several.
       optimizer: the Optax state.
       failed: the step at which a number stopped being finite, or -1.
-      moved: whether any gradient was ever different from zero.
+      moved: whether the score ever had a gradient.
+      stuck: steps with redirected gradients that are left; above 0 after a step at which the score had no gradient.
     """
 
     parameters: Any
     optimizer: Any
     failed: jax.Array
     moved: jax.Array
+    stuck: jax.Array
 
 
-def _lane_step(plan: Plan, network: Network, lane: Lane, arrays: Any, key: jax.Array, step: jax.Array) -> Lane:
-    def loss(parameters: Any) -> jax.Array:
-        x = plan.parameterization.apply(parameters, network.input)
-        penalty = jnp.zeros((), jnp.float32)
-        for item in plan.penalties:
-            penalty = penalty + item.weight * item(x, network.input)
-        step_key = jax.random.fold_in(key, step)
-        for place, transform in enumerate(plan.transforms):
-            x = transform(jax.random.fold_in(step_key, place), x, network.input)
-        return penalty - _score(plan, network, x, arrays)
+def _lane_step(plan: Plan, network: Network, lane: Lane, arrays: Any, keys: jax.Array, step: jax.Array) -> Lane:
+    domain = network.input
+    redirected = lane.stuck > 0 if plan.redirect else None
 
-    gradient = jax.grad(loss)(lane.parameters)
+    def score(x: Any) -> jax.Array:
+        # Summed, so that the gradient of one input does not depend on how many there are.
+        shaken = _each(plan, lambda key, one: _shake(plan, key, step, one, domain))(keys, x)
+        return jnp.sum(score_of(plan, network, shaken, arrays, redirected))
+
+    x, back = jax.vjp(lambda parameters: _render(plan, parameters, domain), lane.parameters)
+    climb = jax.grad(score)(x)
+    # The score's own gradient, not that of the penalties, says whether the unit answers at all.
+    answers = _any_nonzero(climb)
+    cost = jax.grad(lambda x: _penalty(plan, x, domain))(x) if plan.penalties else jax.tree.map(jnp.zeros_like, climb)
+    (gradient,) = back(jax.tree.map(jnp.subtract, cost, climb))
     updates, state = plan.optimizer.update(gradient, lane.optimizer, lane.parameters)
     parameters = optax.apply_updates(lane.parameters, updates)
     finite = _all_finite((gradient, parameters)) & (lane.failed < 0)
@@ -64,66 +87,169 @@ def _lane_step(plan: Plan, network: Network, lane: Lane, arrays: Any, key: jax.A
     def keep(new: Any, old: Any) -> Any:
         return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
 
-    moved = lane.moved | jnp.any(jnp.stack([jnp.any(leaf != 0) for leaf in jax.tree.leaves(gradient)]))
+    honest = lane.stuck == 0 if plan.redirect else True
+    stuck = jnp.where(honest, jnp.where(answers, 0, REDIRECTED_STEPS), lane.stuck - 1)
     failed = jnp.where(finite | (lane.failed >= 0), lane.failed, step)
-    return Lane(keep(parameters, lane.parameters), keep(state, lane.optimizer), failed, moved)
+    return Lane(
+        keep(parameters, lane.parameters), keep(state, lane.optimizer), failed, lane.moved | (honest & answers), stuck
+    )
 
 
-def _score(plan: Plan, network: Network, x: Any, arrays: Any) -> jax.Array:
+def _each(plan: Plan, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of one input as a function of a lane's inputs."""
+    return function if plan.inputs == 1 else jax.vmap(function)
+
+
+def _render(plan: Plan, parameters: Any, domain: Any) -> Any:
+    return _each(plan, lambda one: plan.parameterization.apply(one, domain))(parameters)
+
+
+def _shake(plan: Plan, key: jax.Array, step: jax.Array, x: Any, domain: Any) -> Any:
+    step_key = jax.random.fold_in(key, step)
+    for place, transform in enumerate(plan.transforms):
+        x = transform(jax.random.fold_in(step_key, place), x, domain)
+    return x
+
+
+def _penalty(plan: Plan, x: Any, domain: Any) -> jax.Array:
+    total = jnp.zeros((), jnp.float32)
+    for item in plan.penalties:
+        if getattr(item, "couples", False):
+            total = total + item.weight * item(x, domain)
+        else:
+            total = total + item.weight * jnp.sum(_each(plan, lambda one, item=item: item(one, domain))(x))
+    return total
+
+
+def score_of(plan: Plan, network: Network, x: Any, arrays: Any, redirected: jax.Array | None = None) -> jax.Array:
+    """The score of a lane's input, (), or of its inputs, (inputs,)."""
     names = tuple(dict.fromkeys(layer for _, layer, _ in plan.spec))
-    batch = jax.tree.map(lambda leaf: leaf[None], x)
-    _, activations = taps.forward(network, batch, names)
-    return objectives.evaluate(plan.spec, arrays, {name: activations[name][0] for name in names})
+    batch = jax.tree.map(lambda leaf: leaf[None], x) if plan.inputs == 1 else x
+    with redirected_gradients(redirected):
+        _, activations = taps.forward(network, batch, names)
+    values = jax.vmap(lambda one: objectives.evaluate(plan.spec, arrays, one))(
+        {name: activations[name] for name in names}
+    )
+    return values[0] if plan.inputs == 1 else values
+
+
+def _any_nonzero(tree: Any) -> jax.Array:
+    return jnp.any(jnp.stack([jnp.any(leaf != 0) for leaf in jax.tree.leaves(tree)]))
 
 
 def _all_finite(tree: Any) -> jax.Array:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
 
 
-@functools.partial(jax.jit, static_argnames="plan")
-def initialise(plan: Plan, domain: Any, keys: jax.Array) -> Lane:
-    """The first state of a chunk: one lane for each key."""
-    return _fresh(
-        plan, jax.vmap(lambda key: plan.parameterization.init(jax.random.fold_in(key, 0xFFFFFFFF), domain))(keys)
-    )
-
-
-@functools.partial(jax.jit, static_argnames="plan")
-def resume(plan: Plan, parameters: Any) -> Lane:
-    """The first state of a chunk that starts from given parameters, (lanes, ...)."""
-    return _fresh(plan, parameters)
+def start_lane(plan: Plan, domain: Any, keys: jax.Array) -> Any:
+    """The first parameters of one lane."""
+    return _each(plan, lambda key: plan.parameterization.init(jax.random.fold_in(key, 0xFFFFFFFF), domain))(keys)
 
 
 def _fresh(plan: Plan, parameters: Any) -> Lane:
     lanes = len(jax.tree.leaves(parameters)[0])
     state = jax.vmap(plan.optimizer.init)(parameters)
-    return Lane(parameters, state, jnp.full(lanes, -1, jnp.int32), jnp.zeros(lanes, bool))
+    none = jnp.zeros(lanes, jnp.int32)
+    return Lane(parameters, state, none - 1, jnp.zeros(lanes, bool), none)
 
 
-@functools.partial(jax.jit, static_argnames=("plan", "count"), donate_argnames="lane")
-def advance(
-    plan: Plan, network: Network, lane: Lane, arrays: Any, keys: jax.Array, step: Any, count: int
+def _initialise(plan: Plan, network: Network, keys: jax.Array) -> Lane:
+    return _fresh(plan, jax.vmap(lambda each: start_lane(plan, network.input, each))(keys))
+
+
+def _resume(plan: Plan, parameters: Any) -> Lane:
+    return _fresh(plan, parameters)
+
+
+def _advance(
+    plan: Plan, count: int, network: Network, lane: Lane, arrays: Any, keys: jax.Array, step: jax.Array
 ) -> tuple[Lane, jax.Array]:
-    """`count` steps for a chunk of lanes; the second result is a small array to wait for."""
     along = jax.vmap(_lane_step, in_axes=(None, None, 0, 0, 0, None))
 
     def body(state: Lane, moment: jax.Array) -> tuple[Lane, None]:
         return along(plan, network, state, arrays, keys, moment), None
 
-    first = jnp.asarray(step, jnp.int32)
     if count == 1:
-        lane = body(lane, first)[0]
+        lane = body(lane, step)[0]
     else:
-        lane = jax.lax.scan(body, lane, first + jnp.arange(count, dtype=jnp.int32))[0]
-    return lane, jnp.copy(lane.failed)
+        lane = jax.lax.scan(body, lane, step + jnp.arange(count, dtype=jnp.int32))[0]
+    return lane, jnp.copy(lane.moved)
 
 
-@functools.partial(jax.jit, static_argnames="plan")
-def evaluate(plan: Plan, network: Network, lane: Lane, arrays: Any) -> tuple[Any, jax.Array]:
-    """The inputs of a chunk, (lanes, ...), and their scores, (lanes,), without transforms."""
-
+def _evaluate(plan: Plan, network: Network, lane: Lane, arrays: Any) -> tuple[Any, jax.Array]:
     def one(parameters: Any, values: Any) -> tuple[Any, jax.Array]:
-        x = plan.parameterization.apply(parameters, network.input)
-        return x, _score(plan, network, x, values)
+        x = _render(plan, parameters, network.input)
+        return x, score_of(plan, network, x, values)
 
     return jax.vmap(one)(lane.parameters, arrays)
+
+
+def _respond(plan: Plan, network: Network, parameters: Any, arrays: Any) -> tuple[jax.Array, jax.Array]:
+    def one(parameters: Any, values: Any) -> tuple[jax.Array, jax.Array]:
+        x = _render(plan, parameters, network.input)
+        score, climb = jax.value_and_grad(lambda x: jnp.sum(score_of(plan, network, x, values)))(x)
+        return score, _any_nonzero(climb)
+
+    return jax.vmap(one)(parameters, arrays)
+
+
+class Programs(NamedTuple):
+    """The compiled programs over a chunk of lanes; made by `programs`, one set for each set of devices.
+
+    Attributes:
+      initialise: (plan, network, keys) -> the first state, one lane for each row of keys.
+      resume: (plan, parameters (lanes, ...)) -> the first state of lanes that start from given parameters.
+      advance: (plan, count, network, lane, arrays, keys, step) -> the state `count` steps later, and a small array to
+        wait for. The old state is given away.
+      evaluate: (plan, network, lane, arrays) -> the inputs (lanes, ...) and their scores, without transforms.
+      respond: (plan, network, parameters, arrays) -> scores (lanes,) and whether the score has a gradient there.
+    """
+
+    initialise: Any
+    resume: Any
+    advance: Any
+    evaluate: Any
+    respond: Any
+
+
+@functools.lru_cache(maxsize=16)
+def programs(mesh: Mesh | None) -> Programs:
+    """The programs for one device, or with the lanes of a chunk spread over the devices of a mesh."""
+    lanes, whole = PartitionSpec(LANES), PartitionSpec()
+
+    def compiled(function: Any, static: int, specs: tuple[Any, ...], **settings: Any) -> Any:
+        def spread(*arguments: Any) -> Any:
+            fixed, traced = arguments[:static], arguments[static:]
+            if mesh is None:
+                return function(*fixed, *traced)
+            # Each device runs its share of the lanes by itself: there is nothing to communicate.
+            local = functools.partial(function, *fixed)
+            return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=lanes, check_vma=False)(*traced)
+
+        spread.__name__ = function.__name__.lstrip("_")
+        return jax.jit(spread, static_argnums=tuple(range(static)), compiler_options=_options(), **settings)
+
+    return Programs(
+        compiled(_initialise, 1, (whole, lanes)),
+        compiled(_resume, 1, (lanes,)),
+        compiled(_advance, 2, (whole, lanes, lanes, lanes, whole), donate_argnums=3),
+        compiled(_evaluate, 1, (whole, lanes, lanes)),
+        compiled(_respond, 1, (whole, lanes, lanes)),
+    )
+
+
+@functools.cache
+def _options() -> dict[str, str] | None:
+    """Compiler options under which a lane's bits do not depend on the size of its chunk.
+
+    XLA's CPU backend hands softmax-like chains of operations to a library (YNNPACK) that is chosen by size and adds in
+    another order; attention drifts by 1e-4 in 60 steps. An XLA that does not know the option does without.
+    """
+    if jax.default_backend() != "cpu":
+        return None
+    options = {"xla_cpu_experimental_ynn_fusion_type": ""}
+    try:
+        jax.jit(lambda x: x + 1, compiler_options=options)(jnp.zeros(()))
+    except jax.errors.JaxRuntimeError:
+        return None
+    return options

@@ -49,12 +49,14 @@ class Visualization:
       labels: (n,) the objectives' names, "block1/conv:7".
       layers: (n,) layer of each lane; units: (n,) its unit, or -1.
       replicates: (n,) which start of the same objective this is.
-      inputs: (n, *domain.shape), what was found.
+      inputs: (n, *domain.shape), what was found; (n, k, *domain.shape) for k > 1 inputs a lane, and so all the others.
       parameters: the free parameters, a pytree with leading axis n.
       scores: (n,) the objective on `inputs`, without transforms.
       history: (k, n) scores at the k snapshots; snapshots: (k, n, *domain.shape); snapshot_steps: (k,) their steps.
       steps_done: (n,) updates each lane had.
-      status: (n,) "ok", or why not in plain words.
+      status: (n,) "ok", or why not in plain words ("dead: no response from 64 starts").
+      starts: (n,) where each lane began: "own"; or, for one that was rescued, "own, redirected gradients", "seed 17",
+        "probe 203".
       manifest: versions, key, settings, time: what `rerun` needs.
       objective: what each lane climbed, for `rerun`; None for results of different objectives that were joined.
     """
@@ -75,6 +77,7 @@ class Visualization:
     status: tuple[str, ...]
     manifest: Mapping[str, Any]
     objective: Bound | None = None
+    starts: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -120,6 +123,7 @@ class Visualization:
             snapshots=jax.tree.map(lambda leaf: leaf[:, index], self.snapshots),
             steps_done=self.steps_done[index],
             status=tuple(self.status[i] for i in index),
+            starts=tuple(self.starts[i] for i in index) if self.starts else (),
         )
 
     def _index(self, lanes: Any) -> np.ndarray:
@@ -158,6 +162,11 @@ class Visualization:
         settings: dict[str, Any] = {"key": manifest.restore_key(stored), **manifest.restore_settings(stored), **changes}
         index = self._index(lanes)
         settings.setdefault("replicates", self.replicates[index])
+        from_probes = [self.labels[i] for i in index if self.starts and self.starts[i].startswith("probe ")]
+        if from_probes and "probes" not in changes:
+            raise ValueError(
+                f"lane {from_probes[0]!r} was started from a probing input: pass the same probes=... again"
+            )
         return visualize_batch(used, self.objective.select(index), **settings)
 
     def save(self, folder: Any) -> pathlib.Path:
@@ -179,6 +188,7 @@ class Visualization:
             "objective": None if self.objective is None else self.objective.to_dict(),
             "objective_arrays": None if self.objective is None else _pack("objective", self.objective.arrays, arrays),
             "status": list(self.status),
+            "starts": list(self.starts),
             "domain": self.domain.to_dict(),
             "domain_arrays": _pack("domain", self.domain.arrays(), arrays),
             "structure": structure,
@@ -228,6 +238,7 @@ class Visualization:
             layers=tuple(description["layers"]),
             objective=objective,
             status=tuple(description["status"]),
+            starts=tuple(description.get("starts", ())),
             manifest=description["manifest"],
             **values,
         )
@@ -300,7 +311,10 @@ def concatenate(results: Sequence[Visualization]) -> Visualization:
 
     joined: dict[str, Any] = {
         "objective": None,
-        **{name: sum((getattr(item, name) for item in results), ()) for name in ("labels", "layers", "status")},
+        **{
+            name: sum((getattr(item, name) for item in results), ())
+            for name in ("labels", "layers", "status", "starts")
+        },
         **{name: join(name, 0) for name in ("units", "replicates", "inputs", "parameters", "scores", "steps_done")},
         **{name: join(name, 1) for name in ("history", "snapshots")},
     }

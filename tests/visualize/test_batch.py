@@ -1,7 +1,6 @@
 """visualize_batch: it climbs, lanes are independent of their batch, everything can be kept and repeated."""
 
 import signal
-import types
 
 import chex
 import flax.linen as nn
@@ -15,6 +14,7 @@ import nd_jax as nd
 from nd_jax.audio import LogMel
 from nd_jax.networks.conv import Conv
 from nd_jax.visualize import batch, program
+from nd_jax.visualize import run as running
 
 
 class Small(nn.Module):
@@ -112,10 +112,10 @@ def test_global_norm_clipping_stays_inside_its_lane(network):
 
 def test_one_program_for_any_units(network):
     run(network, [0, 1])
-    before = program.advance._cache_size()
+    before = program.programs(None).advance._cache_size()
     run(network, [7, 3])
     run(network, [9])
-    assert program.advance._cache_size() == before
+    assert program.programs(None).advance._cache_size() == before
 
 
 def test_a_lane_that_is_not_finite_stops_alone():
@@ -155,16 +155,19 @@ def test_interrupt_returns_what_is_there(network):
 def test_a_real_interrupt_at_the_worst_moment_loses_nothing(network, monkeypatch, moment):
     calls = iter(range(1000))
 
+    real = program.programs(None)
+
     def advance(*arguments):
         now = next(calls) == 4
         if now and moment == "before":
             signal.raise_signal(signal.SIGINT)
-        result = program.advance(*arguments)
+        result = real.advance(*arguments)
         if now and moment == "after":
             signal.raise_signal(signal.SIGINT)
         return result
 
-    monkeypatch.setattr(batch, "program", types.SimpleNamespace(**{**vars(program), "advance": advance}))
+    advance.lower = real.advance.lower
+    monkeypatch.setattr(program, "programs", lambda mesh: real._replace(advance=advance))
     result = run(network, range(4))
     assert set(result.status) == {"interrupted at step 5"}
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -182,7 +185,7 @@ def _raise_at(call):
 
 def test_steps_scanned_on_an_accelerator_are_the_same_steps(network, monkeypatch):
     single = run(network, range(4))
-    monkeypatch.setattr(batch, "_steps_per_call", lambda left: min(left, 5))
+    monkeypatch.setattr(running, "_steps_per_call", lambda left: min(left, 5))
     scanned = run(network, range(4))
     assert scanned.snapshot_steps == single.snapshot_steps
     chex.assert_trees_all_close(scanned.history, single.history, rtol=1e-4, atol=1e-5)
@@ -276,10 +279,10 @@ def test_mistakes_give_one_sentence(network, settings, message):
 
 
 def test_wrong_layers_fail_before_anything_compiles(network):
-    before = program.advance._cache_size()
+    before = program.programs(None).advance._cache_size()
     with pytest.raises(nd.taps.LayerError, match="did you mean 'conv"):
         nd.visualize_batch(network, nd.objectives.channel("conv3"), key=jax.random.key(0))
-    assert program.advance._cache_size() == before
+    assert program.programs(None).advance._cache_size() == before
 
 
 def test_foreign_flax_network_and_waveform_domain():

@@ -1,0 +1,295 @@
+"""The host's side of a run: chunks of lanes through compiled steps, snapshots, interrupts, time and memory.
+
+A `Run` is one call of `visualize_batch`. `batch` makes it, `rescue` sends lanes through it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from nd_jax.visualize import memory, objectives, program
+
+if TYPE_CHECKING:
+    from nd_jax.network import Network
+
+_STEPS_PER_CALL = 32
+
+
+class Piece(NamedTuple):
+    """What became of some lanes, all arrays with a leading axis of them.
+
+    Attributes:
+      lanes: their places in the run.
+      inputs, parameters: trees.
+      scores: on the inputs, without transforms.
+      failed, moved, stuck: as in `program.Lane`.
+      early: `moved` after the number of steps that the caller asked about.
+      done: steps.
+      kept: one (step, inputs, scores) a snapshot.
+    """
+
+    lanes: np.ndarray
+    inputs: Any
+    parameters: Any
+    scores: np.ndarray
+    failed: np.ndarray
+    moved: np.ndarray
+    stuck: np.ndarray
+    early: np.ndarray
+    done: np.ndarray
+    kept: tuple[tuple[int, Any, np.ndarray], ...]
+
+
+class Run:
+    """One call of `visualize_batch`.
+
+    Attributes:
+      network, plan, lanes, keys, steps, moments: what runs; keys are (lanes,), or (lanes, inputs) for several inputs a
+        lane.
+      size: lanes of a chunk, over all devices.
+      compile_seconds, waited_seconds, loop_seconds: time compiling, waiting for the device, and in the step loop.
+      memory_bytes: what one compiled step needs on each device.
+      interrupted: whether Ctrl-C came.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        plan: program.Plan,
+        lanes: objectives.Bound,
+        keys: jax.Array,
+        *,
+        steps: int,
+        moments: tuple[int, ...],
+        wish: int | None,
+        devices: Sequence[jax.Device],
+    ):
+        self.plan, self.lanes, self.keys, self.steps, self.moments = plan, lanes, keys, steps, moments
+        alone = len(devices) == 1 and devices[0] == jax.local_devices()[0]
+        mesh = None if alone else Mesh(np.asarray(devices), (program.LANES,))
+        self.programs = program.programs(mesh)
+        self._split = None if mesh is None else NamedSharding(mesh, PartitionSpec(program.LANES))
+        self._whole = None if mesh is None else NamedSharding(mesh, PartitionSpec())
+        self.network = network
+        self._network = network if mesh is None else jax.device_put(network, self._whole)
+        self.compile_seconds = self.waited_seconds = self.loop_seconds = 0.0
+        self.memory_bytes = 0
+        self.interrupted = False
+        self._devices = len(devices)
+        self.size = self._devices * memory.choose(
+            network, plan, -(-len(lanes) // self._devices), wish, devices[0], self._needed
+        )
+
+    def _needed(self, lanes: int) -> int:
+        """Compiles the step for so many lanes on each device and returns the bytes that it needs there."""
+        if not self.steps:
+            return 0
+        count = lanes * self._devices
+        keys = self._shapes(jax.eval_shape(lambda: self.keys[np.zeros(count, int)]))
+        arrays = self._shapes(
+            jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape[1:]), jax.dtypes.canonicalize_dtype(leaf.dtype)),
+                self.lanes.arrays,
+            )
+        )
+        began = time.perf_counter()
+        state = self._shapes(jax.eval_shape(self.programs.initialise, self.plan, self._network, keys))
+        moment = jnp.zeros((), jnp.int32)
+        lowered = self.programs.advance.lower(
+            self.plan, _steps_per_call(self.steps), self._network, state, arrays, keys, moment
+        )
+        stats = lowered.compile().memory_analysis()
+        self.compile_seconds += time.perf_counter() - began
+        if stats is None:
+            return 0
+        self.memory_bytes = int(
+            stats.temp_size_in_bytes
+            + stats.argument_size_in_bytes
+            + stats.output_size_in_bytes
+            - stats.alias_size_in_bytes
+        )
+        return self.memory_bytes
+
+    def _shapes(self, tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self._split), tree)
+
+    def pieces(
+        self,
+        index: np.ndarray,
+        tick: Callable[[int], None],
+        *,
+        plan: program.Plan | None = None,
+        start: Any = None,
+        early: int = 0,
+    ) -> Iterator[Piece]:
+        """Runs lanes, a chunk at a time; after Ctrl-C the last piece is that of the chunk that was under way.
+
+        Args:
+          index: which lanes.
+          tick: told how many lane-steps more are done.
+          plan: another plan than the run's own.
+          start: parameters to start from, (len(index), ...), instead of the parameterization's own.
+          early: a step at which `Piece.early` is taken.
+        """
+        with _one_interrupt_waits() as asked_to_stop:
+            for first in range(0, len(index), self.size):
+                places = np.arange(first, min(first + self.size, len(index)))
+                began = None if start is None else jax.tree.map(lambda leaf, at=places: leaf[at], start)
+                try:
+                    yield self._chunk(index[places], tick, asked_to_stop, plan or self.plan, began, early)
+                except KeyboardInterrupt:
+                    if first == 0:
+                        raise
+                    self.interrupted = True
+                if self.interrupted:
+                    return
+
+    def _chunk(
+        self,
+        index: np.ndarray,
+        tick: Callable[[int], None],
+        asked_to_stop: threading.Event,
+        plan: program.Plan,
+        start: Any,
+        early: int,
+    ) -> Piece:
+        padded, keys, arrays = self._operands(index)
+        if start is None:
+            lane = self.programs.initialise(plan, self._network, keys)
+        else:
+            lane = self.programs.resume(plan, self.place(start))
+        kept: list[tuple[int, Any, Any]] = []
+        done, moved_early = 0, np.zeros(self.size, bool)
+        began = time.perf_counter()
+        try:
+            for stop in sorted({*self.moments, self.steps, min(early, self.steps)}):
+                before = None
+                while done < stop:
+                    count = _steps_per_call(stop - done)
+                    moment = jnp.asarray(done, jnp.int32)
+                    lane, beat = self.programs.advance(plan, count, self._network, lane, arrays, keys, moment)
+                    done += count
+                    # One call ahead of the device: it never waits for the host.
+                    self._wait(before if before is not None and done < stop else beat)
+                    before = beat
+                    tick(count * len(index))
+                    if asked_to_stop.is_set():
+                        raise KeyboardInterrupt
+                if stop == early:
+                    moved_early = np.asarray(lane.moved)
+                if stop in self.moments:
+                    kept.append((stop, *self._evaluate(lane, arrays)))
+        except KeyboardInterrupt:
+            if any(leaf.is_deleted() for leaf in jax.tree.leaves(lane)):
+                # It came between the donation of the old state and the arrival of the new one.
+                raise
+            self.interrupted = True
+        inputs, scores = kept[-1][1:] if kept and kept[-1][0] == done else self._evaluate(lane, arrays)
+        self.loop_seconds += time.perf_counter() - began
+        piece = Piece(
+            padded,
+            inputs,
+            jax.device_get(lane.parameters),
+            scores,
+            np.asarray(lane.failed),
+            np.asarray(lane.moved),
+            np.asarray(lane.stuck),
+            moved_early,
+            np.full(self.size, done),
+            (),
+        )
+        short = jax.tree.map(lambda leaf: leaf[: len(index)], piece)
+        cut = [
+            (step, *jax.tree.map(lambda leaf: leaf[: len(index)], (inputs, scores))) for step, inputs, scores in kept
+        ]
+        return short._replace(kept=tuple(cut))
+
+    def _operands(self, index: np.ndarray) -> tuple[np.ndarray, Any, Any]:
+        """A chunk's lanes, keys and arrays. Dummies repeat its first lane."""
+        padded = np.concatenate([index, np.full(self.size - len(index), index[0])])
+        arrays = jax.tree.map(jnp.asarray, self.lanes.select(padded).arrays)
+        return padded, self._placed(self.keys[padded]), self._placed(arrays)
+
+    def place(self, values: Any) -> Any:
+        """A tree (n, ...) of at most `size` rows on the devices, filled up with its first row."""
+
+        def filled(leaf: Any) -> jax.Array:
+            leaf = np.asarray(leaf)
+            return jnp.asarray(np.concatenate([leaf, np.repeat(leaf[:1], self.size - len(leaf), axis=0)]))
+
+        return self._placed(jax.tree.map(filled, values))
+
+    def _placed(self, tree: Any) -> Any:
+        return tree if self._split is None else jax.device_put(tree, self._split)
+
+    def _evaluate(self, lane: program.Lane, arrays: Any) -> Any:
+        return jax.device_get(self.programs.evaluate(self.plan, self._network, lane, arrays))
+
+    def _wait(self, beat: jax.Array) -> None:
+        began = time.perf_counter()
+        jax.block_until_ready(beat)
+        self.waited_seconds += time.perf_counter() - began
+
+    def first_scores(self, index: np.ndarray) -> np.ndarray:
+        """The scores with which lanes begin, (n,) or (n, inputs)."""
+        found = []
+        for first in range(0, len(index), self.size):
+            part = index[first : first + self.size]
+            _, keys, arrays = self._operands(part)
+            lane = self.programs.initialise(self.plan, self._network, keys)
+            found.append(self._evaluate(lane, arrays)[1][: len(part)])
+        return np.concatenate(found)
+
+    def respond(self, index: np.ndarray, parameters: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Scores of lanes at given parameters (n, ...), and whether the score has a gradient there; both (n,)."""
+        scores, answers = [], []
+        for first in range(0, len(index), self.size):
+            part = index[first : first + self.size]
+            given = self.place(jax.tree.map(lambda leaf, at=slice(first, first + self.size): leaf[at], parameters))
+            found = jax.device_get(self.programs.respond(self.plan, self._network, given, self._operands(part)[2]))
+            scores.append(found[0][: len(part)])
+            answers.append(found[1][: len(part)])
+        return np.concatenate(scores), np.concatenate(answers)
+
+
+def _steps_per_call(left: int) -> int:
+    # XLA:CPU emits naive code for what it cannot rewrite in a loop body, and a dispatch costs little beside a step.
+    if jax.default_backend() == "cpu":
+        return 1
+    return _STEPS_PER_CALL if left >= _STEPS_PER_CALL else 1
+
+
+@contextlib.contextmanager
+def _one_interrupt_waits() -> Iterator[threading.Event]:
+    """Turns the first Ctrl-C into an event, so that it cannot land where a state is being given away; the next raises.
+
+    Only where Ctrl-C would raise KeyboardInterrupt anyway: another program's handler is left alone.
+    """
+    asked = threading.Event()
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield asked
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
