@@ -4,6 +4,7 @@ Only names of this list and names registered in this process are ever built; not
 
 | family                | module                                        | input of one example      |
 |-----------------------|-----------------------------------------------|---------------------------|
+| "ast"                 | Audio Spectrogram Transformer                 | (mel bands, frames, 1)    |
 | "audio_cnn"           | small classifier of log-mels, several heads   | (mel bands, frames, 1)    |
 | "cnn_mel"             | speech-emotion classifier, 1,560,964 numbers  | (80, 160, 1)              |
 | "dcgan_discriminator" | MNIST discriminator / critic                  | (28, 28, 1)               |
@@ -26,6 +27,7 @@ import flax.linen as nn
 from nd_jax.runtime import nearest
 
 _BUILT_IN = {
+    "ast": ("nd_jax.networks.ast", "AST"),
     "audio_cnn": ("nd_jax.networks.audio_cnn", "AudioCNN"),
     "cnn_mel": ("nd_jax.networks.cnn_mel", "CNNMel"),
     "dcgan_discriminator": ("nd_jax.networks.dcgan", "Discriminator"),
