@@ -2,13 +2,16 @@
 
 from nd_jax.visualize import objectives, parameterizations, penalties, presets, transforms
 from nd_jax.visualize.batch import visualize_batch
+from nd_jax.visualize.invariance import Invariance, invariance
 from nd_jax.visualize.optimizers import adam
 from nd_jax.visualize.result import Visualization, concatenate
 
 __all__ = [
+    "Invariance",
     "Visualization",
     "adam",
     "concatenate",
+    "invariance",
     "objectives",
     "parameterizations",
     "penalties",
