@@ -2,6 +2,7 @@
 
     python experiments/train_classifier.py instrument-notes --data-dir NOTES --out runs/instrument_notes
     python experiments/train_classifier.py spoken-digits --data-dir FSDD --out runs/spoken_digits
+    python experiments/train_classifier.py esc10 --data-dir ESC --out runs/esc10
 
 OUT/network is the trained network (`nd.load` takes it) with its model card; beside it metrics.json, metrics.jsonl and
 one confusion matrix a head. The same command again goes on where an interrupted run was. Recipes: experiments/configs.
@@ -22,14 +23,15 @@ import numpy as np
 
 import nd_jax as nd
 from nd_jax.experiments.configs import Experiment
+from nd_jax.experiments.configs.esc10 import Esc10
 from nd_jax.experiments.configs.instrument_notes import InstrumentNotes
 from nd_jax.experiments.configs.spoken_digits import SpokenDigits
 from nd_jax.runtime import command_line, enable_compilation_cache
 from nd_jax.training import TrainingError, cards, measures, predictor, train
 from nd_jax.training.classifier import as_heads
 
-Recipe = InstrumentNotes | SpokenDigits
-_PLACES = ("data_dir", "prepared_dir", "out", "speakers")
+Recipe = InstrumentNotes | SpokenDigits | Esc10
+_PLACES = ("data_dir", "prepared_dir", "out", "speakers", "folds")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,12 +75,13 @@ def _train_and_measure(
 ) -> dict[str, Any]:
     # --- train --------------------------------------------------------------------------------------------------------
     same = {name: value for name, value in vars(recipe).items() if name not in ("training", *_PLACES)}
+    same |= experiment.settled
     trained = train(experiment.module, experiment.task, recipe.training, folder=folder, recipe=same, progress=progress)
     minutes = max(1, round(trained.seconds / 60))
 
     # --- measure on what was held out ---------------------------------------------------------------------------------
     predict = predictor(experiment.module, experiment.task.present)
-    outputs = predict(trained.variables, experiment.held_out)
+    outputs = experiment.per_recording(predict(trained.variables, experiment.held_out))
     accuracy = experiment.measure(outputs)
     for head, logits in as_heads(outputs, tuple(experiment.labels)).items():
         _write_confusion(experiment, head, np.argmax(logits, axis=-1), folder)
@@ -113,7 +116,7 @@ def _train_and_measure(
 def _write_confusion(experiment: Experiment, head: str, predicted: np.ndarray, folder: pathlib.Path) -> None:
     """The confusion matrix of one head as npz, and as a picture when matplotlib is installed."""
     names = experiment.labels[head]
-    matrix = measures.confusion_matrix(experiment.held_out[head], predicted, len(names))
+    matrix = measures.confusion_matrix(experiment.held_out[head][:: experiment.windows], predicted, len(names))
     np.savez(folder / f"confusion_{head}.npz", matrix=matrix, names=np.asarray(names))
     measures.draw_confusion(matrix, names, folder / f"confusion_{head}.png", title=f"{head}, held out")
 

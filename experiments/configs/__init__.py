@@ -28,8 +28,11 @@ class Experiment:
       task: what is learned.
       held_out: arrays that training never sees, with the same names as the task's.
       labels: {head: class names}.
-      measure: (outputs of the network for `held_out`) -> {name: proportion}, for the card.
+      measure: (outputs of the network for `held_out`, averaged over windows) -> {name: proportion}, for the card.
       card: everything of the model card that is known before training.
+      settled: what stands in for the recipe's own values in a run that makes several experiments; one that makes this
+        experiment alone goes on in its folder.
+      windows: `held_out` has so many examples in a row for every recording; what the network says is averaged.
     """
 
     name: str
@@ -41,6 +44,14 @@ class Experiment:
     labels: Mapping[str, tuple[str, ...]]
     measure: Callable[[Any], dict[str, Any]]
     card: Mapping[str, Any]
+    settled: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    windows: int = 1
+
+    def per_recording(self, outputs: Any) -> Any:
+        """The mean over every recording's windows of the outputs for `held_out`: (windows n, ...) -> (n, ...)."""
+        if self.windows == 1:
+            return outputs
+        return jax.tree.map(lambda rows: rows.reshape(-1, self.windows, *rows.shape[1:]).mean(axis=1), outputs)
 
 
 def samples_of(clips: Clips, samples: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from nd_jax.networks.conv import Conv
 from nd_jax.networks.layers import Mean, Relu, norm
+
+_POOLINGS = ("frequency", "global", "events")
 
 
 class Block(nn.Module):
@@ -30,6 +33,17 @@ class Block(nn.Module):
         return Relu(name="relu")(x)
 
 
+class Peak(nn.Module):
+    """Maximum over some axes of a batch (axis 0 is the batch); all that remains is flattened into one unit axis."""
+
+    axes: tuple[int, ...]
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(batch, ...) -> (batch, units)."""
+        y = x.max(axis=self.axes)
+        return y.reshape(y.shape[0], -1)
+
+
 class AudioCNN(nn.Module):
     """Family "audio_cnn".
 
@@ -39,7 +53,8 @@ class AudioCNN(nn.Module):
       kernels: (mel bands, frames) of every block's kernel.
       strides: (mel bands, frames) of every block's stride.
       pooling: "frequency" averages over time and keeps bands x channels apart (what a pitch head needs: absolute
-        frequency; the last block's maps as a vector, band-major), "global" averages over both.
+        frequency; the last block's maps as a vector, band-major), "global" averages over both; "events" is "frequency" (layer pool) followed by the maximum over
+        time (layer peak), so that a short sound is not lost in a long silence.
       dropout: rate in front of the heads, in training.
     """
 
@@ -66,13 +81,16 @@ class AudioCNN(nn.Module):
                 f"audio_cnn needs as many kernels and strides as features, got {len(self.kernels)} and "
                 f"{len(self.strides)} for {len(self.features)}"
             )
-        if self.pooling not in ("frequency", "global"):
-            raise ValueError(f"audio_cnn pooling must be 'frequency' or 'global', not {self.pooling!r}")
+        if self.pooling not in _POOLINGS:
+            raise ValueError(f"audio_cnn pooling must be 'frequency', 'global' or 'events', not {self.pooling!r}")
         if not self.heads:
             raise ValueError("audio_cnn needs at least one head, a (name, number of classes) pair")
         for index, (features, kernel, stride) in enumerate(zip(self.features, self.kernels, self.strides, strict=True)):
             x = Block(features, kernel, stride, name=f"block{index + 1}")(x, train)
-        x = Mean((2,) if self.pooling == "frequency" else (1, 2), name="pool")(x)
+        maps = x
+        x = Mean((1, 2) if self.pooling == "global" else (2,), name="pool")(maps)
+        if self.pooling == "events":
+            x = jnp.concatenate([x, Peak((2,), name="peak")(maps)], axis=-1)
         if self.dropout:
             x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
         logits = {name: nn.Dense(classes, name=name)(x) for name, classes in self.heads}

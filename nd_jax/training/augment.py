@@ -10,6 +10,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+_NEPER = 0.1 * 2.302585092994046  # natural logarithm of the power per dB
+
 
 def resample(wave: jax.Array, ratio: jax.Array | float, start: jax.Array | float, samples: int) -> jax.Array:
     """Reads `wave` at the positions start + ratio * n: a tape played faster (ratio > 1) or slower.
@@ -132,6 +134,60 @@ def centre(wave: jax.Array, length: jax.Array, *, samples: int) -> jax.Array:
     index = jnp.arange(samples) - (samples - length) // 2
     inside = (index >= 0) & (index < length)
     return jnp.where(inside, wave[jnp.clip(index, 0, wave.shape[0] - 1)], 0)
+
+
+def crop(levels: jax.Array, length: jax.Array, *, key: jax.Array, frames: int, fill: float) -> jax.Array:
+    """Cuts `frames` frames from a spectrogram, or puts a shorter one somewhere among them.
+
+    As in `place`, one in twelve results begins exactly where the sound does and one in twelve ends with it.
+
+    Args:
+      levels: (bands, longest).
+      length: number of frames that are sound, a scalar integer; none of the others is used.
+      key: randomness.
+      frames: number of frames of the result.
+      fill: the value around a sound that is shorter than the result, the floor of a log-mel.
+
+    Returns:
+      (bands, frames) of the spectrogram's type.
+    """
+    where = jnp.clip(jax.random.uniform(key, (), minval=-0.1, maxval=1.1), 0.0, 1.0)
+    index = jnp.arange(frames) - jnp.round(where * (frames - length)).astype(jnp.int32)
+    inside = ((index >= 0) & (index < length))[None]
+    return jnp.where(inside, levels[:, jnp.clip(index, 0, levels.shape[1] - 1)], jnp.asarray(fill, levels.dtype))
+
+
+def together(levels: jax.Array, other: jax.Array) -> jax.Array:
+    """Two sounds at once: the levels, in dB, of the sum of both powers, any shape.
+
+    What the sum of two unrelated sounds has on average; their interference is left out.
+    """
+    return jnp.logaddexp(levels * _NEPER, other * _NEPER) / _NEPER
+
+
+def mix(levels: jax.Array, other: jax.Array, ratio: jax.Array) -> jax.Array:
+    """Two sounds so that `ratio` of what is heard is the first (between-class learning, Tokozume et al. 2018, eq. 2).
+
+    The louder sound is weakened by the difference of the loudest frames' levels, so that the ratio is one of loudness,
+    and the sum has the power of its parts.
+
+    Args:
+      levels: (bands, frames) in dB.
+      other: the second sound, likewise.
+      ratio: 0 ... 1, scalar; the weight of the first sound's label, 1 - ratio is that of the second.
+
+    Returns:
+      (bands, frames) in dB.
+    """
+
+    def loudest(sound: jax.Array) -> jax.Array:
+        return jnp.max(jax.nn.logsumexp(sound * _NEPER, axis=0)) / _NEPER
+
+    ratio = jnp.clip(ratio, 1e-3, 1.0 - 1e-3)
+    weight = 1.0 / (1.0 + 10 ** ((loudest(levels) - loudest(other)) / 20) * (1.0 - ratio) / ratio)
+    size = weight**2 + (1.0 - weight) ** 2
+    first, second = (10.0 * jnp.log10(share**2 / size) for share in (weight, 1.0 - weight))
+    return together(levels + first, other + second)
 
 
 def equalize(levels: jax.Array, *, key: jax.Array, decibels: float, knots: int = 6) -> jax.Array:

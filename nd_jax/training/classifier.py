@@ -38,15 +38,17 @@ class Task:
 
     Attributes:
       train, validation: arrays with one leading axis of examples, every head's labels (integers) under the head's name.
-      prepare: for training; (key, one example of `train`) -> the network input (no batch axis), {head: label}, and
-        {head: weight} for heads that some examples have no label for. Pure; all randomness from the key.
+        Without a validation part the variables of the last step are kept, instead of those of the best evaluation.
+      prepare: for training; (key, one example of `train`) -> the network input (no batch axis), {head: label (an
+        integer, or the shares of all classes)}, and {head: weight} for heads that some examples have no label for.
+        Pure; all randomness from the key.
       present: for evaluation; one example -> the network input, nothing random.
       heads: {head: number of classes}.
       head_weights: {head: weight of its loss}, and of its accuracy in the validation score.
     """
 
     train: Arrays
-    validation: Arrays
+    validation: Arrays | None
     prepare: Prepare
     present: Present
     heads: Mapping[str, int]
@@ -64,7 +66,7 @@ class Settings:
       weight_decay: AdamW's, on kernels only.
       clip: largest global norm of the gradient.
       smoothing: label smoothing.
-      eval_every: steps between evaluations on the validation part, each followed by a checkpoint.
+      eval_every: steps between evaluations on the validation part (if there is one), each followed by a checkpoint.
       patience: evaluations without a better score after which training stops; 0 never stops early.
       steps_per_call: steps of one compiled call; 0 chooses 1 on CPU and 8 on accelerators (see `parallel.several`).
       fetch_every: steps between looks at the metrics, which make the host wait for the devices.
@@ -116,7 +118,7 @@ def train(
       progress: whether a bar with the remaining time is drawn on stderr.
 
     Returns:
-      The variables of the best evaluation.
+      The variables of the best evaluation; of the last step when there is nothing to evaluate on.
 
     Raises:
       TrainingError: the loss is not finite (names the step), or replicas differ under `check_replicas`.
@@ -135,6 +137,8 @@ def train(
         device_count=len(devices),
     )
     order()  # refuses arrays and batch sizes that do not fit before anything compiles
+    if settings.patience and task.validation is None:
+        raise ValueError(f"patience {settings.patience} needs a validation part to wait for, and this task has none")
 
     # --- model --------------------------------------------------------------------------------------------------------
     optimizer = make_optimizer(settings)
@@ -172,9 +176,7 @@ def train(
 
             # --- evaluation -------------------------------------------------------------------------------------------
             variables = {"params": state["params"], **state["collections"]}
-            run.evaluated(
-                until, window, accuracies(predict(variables, task.validation), task), task.head_weights, variables
-            )
+            run.evaluated(until, window, accuracies(predict, variables, task), task.head_weights, variables)
             run.save(state)
     return run.result()
 
@@ -297,12 +299,13 @@ def predictor(module: nn.Module, present: Present, batch_size: int = 64) -> Call
     return predict
 
 
-def accuracies(outputs: Any, task: Task) -> dict[str, float]:
-    """{head: share of the validation examples that it gets right} of a predictor's outputs."""
-    logits = as_heads(outputs, tuple(task.heads))
-    return {
-        head: float(np.mean(np.argmax(logits[head], axis=-1) == task.validation[head])) for head in sorted(task.heads)
-    }
+def accuracies(predict: Callable[[Tree, Arrays], Any], variables: Tree, task: Task) -> dict[str, float] | None:
+    """{head: share of the validation examples that it gets right}, or None when there is no validation part."""
+    if task.validation is None:
+        return None
+    labels = task.validation
+    logits = as_heads(predict(variables, labels), tuple(task.heads))
+    return {head: float(np.mean(np.argmax(logits[head], axis=-1) == labels[head])) for head in sorted(task.heads)}
 
 
 def _count(arrays: Arrays) -> int:

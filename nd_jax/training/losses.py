@@ -13,14 +13,15 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, *, smoothing: float = 0.
 
     Args:
       logits: (batch, classes).
-      labels: (batch,) integers.
+      labels: (batch,) integers, or (batch, classes) shares of the classes, each row with the sum 1 (mixed examples).
       smoothing: this much of the target's weight is spread evenly over all classes (Szegedy et al. 2016, section 7).
 
     Returns:
       (batch,).
     """
     classes = logits.shape[-1]
-    target = jax.nn.one_hot(labels, classes) * (1.0 - smoothing) + smoothing / classes
+    shares = labels if labels.ndim == logits.ndim else jax.nn.one_hot(labels, classes)
+    target = shares * (1.0 - smoothing) + smoothing / classes
     return -jnp.sum(target * jax.nn.log_softmax(logits), axis=-1)
 
 
@@ -37,7 +38,7 @@ def heads_cross_entropy(
 
     Args:
       logits: {head: (batch, classes)}.
-      labels: {head: (batch,) integers}.
+      labels: {head: (batch,) integers, or (batch, classes) shares}.
       head_weights: {head: weight of its mean in the sum}.
       example_weights: {head: (batch,)}, 0 for an example without this label; a head left out counts all alike.
       smoothing: label smoothing, all heads.
@@ -58,7 +59,12 @@ def heads_cross_entropy(
 
 
 def accuracy(logits: jax.Array, labels: jax.Array, weights: jax.Array | None = None) -> jax.Array:
-    """The share of examples whose largest logit is the label's; weighted by (batch,) weights when given."""
+    """The share of examples whose largest logit is the label's (of shares: the largest one's).
+
+    Weighted by (batch,) weights when given.
+    """
+    if labels.ndim == logits.ndim:
+        labels = jnp.argmax(labels, axis=-1)
     right = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
     if weights is None:
         return jnp.mean(right)

@@ -27,16 +27,17 @@ class Trained:
     """What `train` gives back.
 
     Attributes:
-      variables: of the best evaluation (numpy), as `module.apply` takes them.
-      score: its validation score, 0 ... 1.
-      step: the step after which it was reached.
+      variables: of the best evaluation, or of the last step when there was nothing to evaluate on (numpy), as
+        `module.apply` takes them.
+      score: their validation score, 0 ... 1, or None.
+      step: the step after which they were reached.
       steps_done: where training ended; fewer than `Settings.steps` after an early stop.
       seconds: time it took, over all interruptions.
       log: one dict per evaluation.
     """
 
     variables: Tree
-    score: float
+    score: float | None
     step: int
     steps_done: int
     seconds: float
@@ -117,15 +118,14 @@ class Run:
         return bool(self.patience) and self.notes["waited"] >= self.patience
 
     def evaluated(
-        self, step: int, window: Window, right: dict[str, float], weights: Mapping[str, float], variables: Tree
+        self, step: int, window: Window, right: dict[str, float] | None, weights: Mapping[str, float], variables: Tree
     ) -> None:
         """Takes in one evaluation: the score, the best variables so far, one line of the log."""
-        total = sum(weights.values())
-        score = sum(weights[head] * right[head] for head in right) / total
-        better = score > self.notes["score"]
-        if score >= self.notes["score"]:  # of equally good ones the latest: it has been trained for longer
+        score = None if right is None else sum(weights[head] * right[head] for head in right) / sum(weights.values())
+        better = score is not None and score > self.notes["score"]
+        if score is None or score >= self.notes["score"]:  # of equally good ones the latest: it was trained for longer
             self.best = jax.device_get(variables)
-            self.notes |= {"score": score, "step": step}
+            self.notes |= {"score": -1.0 if score is None else score, "step": step}
         self.notes["waited"] = 0 if better else self.notes["waited"] + 1
         now = time.perf_counter()
         self.notes["seconds"] += now - self.clock
@@ -144,7 +144,8 @@ class Run:
     def result(self) -> Trained:
         """The best variables, and how they came about."""
         notes = self.notes
-        return Trained(self.best, notes["score"], notes["step"], notes["done"], notes["seconds"], notes["log"])
+        score = None if notes["score"] < 0 else notes["score"]
+        return Trained(self.best, score, notes["step"], notes["done"], notes["seconds"], notes["log"])
 
     def _restore(self) -> None:
         assert self.checkpoints is not None and self.folder is not None

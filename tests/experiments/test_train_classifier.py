@@ -12,7 +12,7 @@ import soundfile
 
 import nd_jax as nd
 from nd_jax.experiments import train_classifier
-from nd_jax.experiments.configs import instrument_notes, spoken_digits
+from nd_jax.experiments.configs import esc10, instrument_notes, spoken_digits
 from nd_jax.training.cards import CARD_FIELDS
 
 _TINY = ["--features", "4", "6", "--training.steps", "2", "--training.batch-size", "4", "--training.eval-every", "1"]
@@ -51,6 +51,27 @@ def digits(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory):
+    """Two classes, two recordings of each in every fold: a long hum and a short hiss in digital silence."""
+    folder = tmp_path_factory.mktemp("sounds")
+    (folder / "audio").mkdir()
+    rng = np.random.default_rng(0)
+    with open(folder / "esc10.csv", "w", newline="") as table:
+        rows = csv.writer(table)
+        rows.writerow(["filename", "fold", "category", "freesound_id", "take"])
+        for fold in range(1, 6):
+            for take in "AB":
+                hum = 0.3 * np.sin(2 * np.pi * (100 + 10 * fold) * np.arange(80000) / 16000)
+                hiss = np.zeros(80000)
+                hiss[8000:20000] = 0.1 * rng.normal(size=12000)
+                for category, wave in (("helicopter", hum), ("sneezing", hiss)):
+                    name = f"{fold}-{category}-{take}.wav"
+                    soundfile.write(folder / "audio" / name, wave, 16000, subtype="PCM_16")
+                    rows.writerow([name, fold, category, fold, take])
+    return folder
+
+
 def _run(name, recordings, folder, *more):
     arguments = [name, "--data-dir", str(recordings), "--prepared-dir", str(folder / "prepared")]
     return train_classifier.main([*arguments, "--out", str(folder / "run"), *_TINY, *more])
@@ -85,6 +106,47 @@ def test_every_speaker_is_left_out_once(digits, tmp_path, capsys):
     assert nd.load(tmp_path / "run" / "ben" / "network").labels == tuple("0123456789")
 
 
+def test_every_fold_is_held_out_once_and_one_is_shipped_with_all_figures(sounds, tmp_path, capsys):
+    assert _run("esc10", sounds, tmp_path, "--fold", "all") == 0
+    assert "mean: category" in capsys.readouterr().out
+    summary = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert [one["name"] for one in summary["each"]] == list("12345")
+    assert all(one["accuracy"]["category"]["of"] == 4 for one in summary["each"])
+    assert np.load(tmp_path / "run" / "3" / "confusion_category.npz")["matrix"].sum() == 4
+
+    # The network of one fold is there already: its card gets the figures of all, and nothing is trained again.
+    log = (tmp_path / "run" / "5" / "metrics.jsonl").read_text()
+    trained = nd.load(tmp_path / "run" / "5" / "network")
+    arguments = ["esc10", "--data-dir", str(sounds), "--prepared-dir", str(tmp_path / "prepared"), *_TINY]
+    folds = ["--folds", str(tmp_path / "run" / "metrics.json")]
+    assert train_classifier.main([*arguments, "--out", str(tmp_path / "run" / "5"), *folds]) == 0
+    assert (tmp_path / "run" / "5" / "metrics.jsonl").read_text() == log
+    network = nd.load(tmp_path / "run" / "5" / "network")
+    chex.assert_trees_all_equal(network.variables, trained.variables)
+    assert network.input.shape == (64, 128, 1) and len(network.labels) == 10
+    assert list(network.card["accuracy"]["cross_validation"]) == ["mean", *(f"fold {fold}" for fold in range(1, 6))]
+    assert all(network.card[field] for field in CARD_FIELDS)
+    assert network.card["training"]["validation_score"] is None
+    assert train_classifier.main([*arguments, "--out", str(tmp_path / "run" / "5"), "--fold", "4"]) == 1
+    assert "holds a run with fold = 5, and fold is 4 now" in capsys.readouterr().err
+
+
+def test_windows_are_cut_from_the_sounding_part(sounds, tmp_path):
+    clips = nd.data.load("esc10", "fold1", manual_dir=sounds, data_dir=tmp_path, progress=False)
+    category = clips.names["category"]
+    hiss = clips.select(clips.features["category"] == category.index("sneezing")).select([0])
+    hum = clips.select(clips.features["category"] == category.index("helicopter")).select([0])
+    (sound,) = (esc10.sounding(wave) for wave in hiss.waves)
+    assert 11900 < len(sound) <= 12000
+    short, long = esc10.windows(hiss, 20000, 3), esc10.windows(hum, 20000, 3)
+    for row, start in zip(short, (0, (20000 - len(sound)) // 2, 20000 - len(sound)), strict=True):
+        chex.assert_trees_all_equal(np.flatnonzero(row)[[0, -1]] - start, np.asarray([0, len(sound) - 1]))
+        chex.assert_trees_all_equal(row[start : start + len(sound)], sound)
+    wave = esc10.sounding(hum.waves[0])
+    chex.assert_trees_all_equal(long[0], wave[:20000])
+    chex.assert_trees_all_equal(long[2], wave[-20000:])
+
+
 def test_a_run_with_another_recipe_does_not_go_on(digits, tmp_path, capsys):
     assert _run("spoken-digits", digits, tmp_path) == 0
     assert _run("spoken-digits", digits, tmp_path, "--speed", "1.1") == 1
@@ -106,7 +168,9 @@ def test_splits_never_divide_what_belongs_together(notes, digits, tmp_path):
     assert np.all((without == 2) == (clips.features["speaker"] == clips.names["speaker"].index("ben")))
 
 
-def test_what_cannot_work_is_one_line(digits, tmp_path, capsys):
+def test_what_cannot_work_is_one_line(digits, sounds, tmp_path, capsys):
+    assert _run("esc10", sounds, tmp_path, "--fold", "6") == 1
+    assert "no fold '6'; there are '1', '2', '3', '4', '5', 'all'" in capsys.readouterr().err
     assert _run("spoken-digits", digits, tmp_path, "--leave-out-speaker", "bent") == 1
     assert "no speaker 'bent'; did you mean 'ben'?" in capsys.readouterr().err
     with pytest.raises(SystemExit):

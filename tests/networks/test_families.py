@@ -79,6 +79,8 @@ def test_audio_cnn_heads_and_pooling(getkey):
     assert layers["pool"] == (4 * 6,)
     assert layers["pitch"] == (5,)
     assert _layers(module.clone(pooling="global"), (16, 8, 1))["pool"] == (6,)
+    events = _layers(module.clone(pooling="events"), (16, 8, 1))
+    assert events["pool"] == events["peak"] == (4 * 6,)
 
     module = module.clone(dropout=0.5)
     x = jax.random.uniform(getkey(), (3, 16, 8, 1))
@@ -93,11 +95,29 @@ def test_audio_cnn_heads_and_pooling(getkey):
     chex.assert_tree_all_finite((quiet, noisy))
 
 
+def test_audio_cnn_hears_a_short_event_in_a_long_silence(getkey):
+    module = AudioCNN(
+        heads=(("a", 2),), features=(4,), kernels=((3, 3),), strides=((2, 2),), pooling="events", dropout=0.0
+    )
+    event = jax.random.uniform(getkey(), (1, 8, 6, 1))
+    short, long = (jnp.pad(event, ((0, 0), (0, 0), (6, after), (0, 0))) for after in (6, 60))
+    variables = module.init(getkey(), short)
+
+    def layers(x):
+        found = module.apply(variables, x, capture_intermediates=True)[1]["intermediates"]
+        return {name: found[name]["__call__"][0] for name in ("pool", "peak")}
+
+    before, after = jax.jit(layers)(short), jax.jit(layers)(long)
+    chex.assert_trees_all_close(after["peak"], before["peak"], rtol=1e-5)
+    chex.assert_trees_all_close(after["pool"], before["pool"] * 18 / 72, rtol=1e-4, atol=1e-6)
+    assert float(before["peak"].max()) > 0.0
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"features": [4, 4, 4]}, "as many kernels and strides as features"),
-        ({"pooling": "maximum"}, "must be 'frequency' or 'global', not 'maximum'"),
+        ({"pooling": "maximum"}, "must be 'frequency', 'global' or 'events', not 'maximum'"),
         ({"heads": []}, "at least one head"),
     ],
 )

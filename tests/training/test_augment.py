@@ -118,6 +118,38 @@ def test_spectrogram_changes_keep_shape_and_range(getkey):
     assert np.array_equal(hidden, rows[:, None] | columns[None])
 
 
+def test_crop_takes_sound_only_and_keeps_all_of_a_short_one(getkey):
+    levels = jnp.broadcast_to(jnp.arange(1.0, 21.0), (3, 20))
+    crop = jax.jit(
+        jax.vmap(lambda key, length: augment.crop(levels, length, key=key, frames=8, fill=-80.0), in_axes=(0, None))
+    )
+    keys = jax.random.split(getkey(), 60)
+    long, short = jax.device_get((crop(keys, 12), crop(keys, 5)))
+    starts = long[:, 0, 0]
+    assert starts.min() == 1 and starts.max() == 5 and len(set(starts.tolist())) == 5
+    chex.assert_trees_all_equal(long, np.broadcast_to((starts[:, None] + np.arange(8))[:, None], long.shape))
+    for row in short[:, 0]:
+        sounding = row > 0
+        chex.assert_trees_all_equal(row[sounding], np.arange(1.0, 6.0, dtype=np.float32))
+        assert np.all(row[~sounding] == -80)
+    assert {0, 3} <= {int(np.argmax(row > 0)) for row in short[:, 0]}
+
+
+def test_two_sounds_have_the_power_of_both_and_the_ratio_is_one_of_loudness():
+    together = jax.jit(augment.together)(jnp.asarray([-20.0, -80.0, -3.0]), jnp.asarray([-20.0, -30.0, -80.0]))
+    chex.assert_trees_all_close(together, jnp.asarray([-20 + 3.0103, -30.0, -3.0]), atol=1e-3)
+
+    loud = jnp.full((4, 5), -80.0).at[0].set(-6.0)
+    quiet = jnp.full((4, 5), -80.0).at[2].set(-36.0)
+    mix = jax.jit(augment.mix)
+    half, most = mix(loud, quiet, 0.5), mix(loud, quiet, 0.8)
+    # Equally loud at a half; at 0.8 the amplitudes are as 4 to 1, and the power is that of the parts.
+    assert abs(float(half[0, 0] - half[2, 0])) < 0.01
+    assert abs(float(most[0, 0] - most[2, 0]) - 20 * np.log10(4)) < 0.01
+    chex.assert_trees_all_close(mix(loud, loud, 0.3), loud, atol=1e-3)
+    chex.assert_trees_all_close(mix(loud, quiet, 1.0)[0], loud[0], atol=0.02)
+
+
 def test_the_same_key_gives_the_same_sound(getkey):
     key = getkey()
     first, second = (augment.noise(_sine(60), key=key, low_db=-60, high_db=-40) for _ in range(2))

@@ -62,6 +62,25 @@ def test_early_stopping_keeps_the_best():
     assert [line["step"] for line in stopped.log] == [6, 12, 18]
 
 
+def test_without_a_validation_part_the_last_step_is_kept(tmp_path):
+    task = dataclasses.replace(problem.TASK, validation=None)
+    whole = _train(task=task, steps=12)
+    assert whole.score is None and whole.step == whole.steps_done == 12
+    # Evaluating changes nothing in what is learned, and the last of two runs' steps is the same.
+    with_evaluation = _train(tmp_path / "evaluated", steps=12)
+    last = Checkpoints(tmp_path / "evaluated" / "checkpoints")
+    state = classifier.initial_state(
+        problem.Tiny(),
+        task,
+        classifier.make_optimizer(dataclasses.replace(problem.SETTINGS, steps=12)),
+        problem.SETTINGS,
+    )
+    found = last.restore({"state": state, "best": with_evaluation.variables})
+    last.close()
+    chex.assert_trees_all_equal(found.arrays["state"]["params"], whole.variables["params"])
+    assert json.loads(json.dumps(whole.log))[-1]["validation"] is None
+
+
 def test_nan_stops_and_names_the_step():
     def prepare(key, example):
         x, labels, weights = problem.TASK.prepare(key, example)
@@ -117,6 +136,11 @@ def test_sigkill_and_resume_ends_bit_identical(tmp_path, undisturbed):
     ended = _train(folder)
     chex.assert_trees_all_equal(ended.variables, undisturbed.variables)
     assert ended.log == undisturbed.log
+
+
+def test_patience_needs_a_validation_part():
+    with pytest.raises(ValueError, match="patience 2 needs a validation part to wait for, and this task has none"):
+        _train(task=dataclasses.replace(problem.TASK, validation=None), patience=2)
 
 
 @pytest.mark.parametrize(

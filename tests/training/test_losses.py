@@ -37,6 +37,21 @@ def test_heads_are_weighted_and_examples_without_a_label_do_not_count(getkey):
     assert float(heads({"family": jnp.zeros(4)})[1]["family"]) == 0.0
 
 
+def test_shares_of_classes_are_labels_too(getkey):
+    logits, other = jax.random.normal(getkey(), (6, 4)), jax.random.normal(getkey(), (6, 4))
+    labels = jax.random.randint(getkey(), (6,), 0, 4)
+    chex.assert_trees_all_close(
+        losses.cross_entropy(logits, jax.nn.one_hot(labels, 4), smoothing=0.1),
+        losses.cross_entropy(logits, labels, smoothing=0.1),
+        rtol=1e-6,
+    )
+    shares = jax.nn.softmax(other)
+    chex.assert_trees_all_close(
+        losses.cross_entropy(logits, shares), optax.softmax_cross_entropy(logits, shares), rtol=1e-5
+    )
+    assert np.isclose(losses.accuracy(logits, shares), losses.accuracy(logits, jnp.argmax(shares, axis=-1)))
+
+
 def test_accuracy():
     logits = jnp.asarray([[2.0, 1.0], [0.0, 1.0], [3.0, 0.0]])
     labels = jnp.asarray([0, 1, 1])
