@@ -21,8 +21,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.interpreters import ad, batching, mlir
 
+from nd_jax.networks import geometry as xla
 from nd_jax.networks import lowering
-from nd_jax.networks.lowering import Geometry
+from nd_jax.networks.geometry import Geometry
 
 
 def conv_general_dilated(
@@ -63,7 +64,7 @@ def conv_general_dilated(
     plain = feature_group_count == 1 and batch_group_count == 1 and not any(rest.values())
     plain = plain and all(dilation == 1 for dilation in lhs_dilation or ())
     plain = plain and preferred_element_type in (None, jnp.float32) and _ours(lhs, rhs)
-    if not plain or lhs.ndim not in (3, 4) or 0 in lhs.shape or not _channels_last(lhs, rhs, dimension_numbers):
+    if not plain or lhs.ndim not in (3, 4) or 0 in (*lhs.shape, *rhs.shape) or not _channels_last(lhs, rhs, dimension_numbers):
         return native()
     spatial = lhs.ndim - 2
     dilation = tuple(rhs_dilation) if rhs_dilation is not None else (1,) * spatial
@@ -128,7 +129,7 @@ def _primitive(name: str, native: Callable[..., jax.Array], cpu: Callable[..., j
         return compiled(geometry, precision)(a, b)
 
     def on_cpu(a: jax.Array, b: jax.Array, *, geometry: Geometry, precision: Any) -> jax.Array:
-        return cpu(a, b, geometry)
+        return (native if 0 in (*a.shape, *b.shape) else cpu)(a, b, geometry, precision)
 
     def elsewhere(a: jax.Array, b: jax.Array, *, geometry: Geometry, precision: Any) -> jax.Array:
         return native(a, b, geometry, precision)
@@ -139,9 +140,9 @@ def _primitive(name: str, native: Callable[..., jax.Array], cpu: Callable[..., j
     return primitive
 
 
-conv_p = _primitive("nd_conv", lowering.native, lowering.convolve)
-conv_input_p = _primitive("nd_conv_input", lowering.native_input, lowering.convolve_input)
-conv_kernel_p = _primitive("nd_conv_kernel", lowering.native_kernel, lowering.convolve_kernel)
+conv_p = _primitive("nd_conv", xla.native, lowering.convolve)
+conv_input_p = _primitive("nd_conv_input", xla.native_input, lowering.convolve_input)
+conv_kernel_p = _primitive("nd_conv_kernel", xla.native_kernel, lowering.convolve_kernel)
 
 
 @conv_p.def_abstract_eval
@@ -179,11 +180,13 @@ ad.defbilinear(
 def _fold(array: jax.Array, axis: int, into: int) -> jax.Array:
     """Moves a vmapped axis in front of axis `into` of the unmapped array and merges the two."""
     array = jnp.moveaxis(array, axis, into)
-    return array.reshape(*array.shape[:into], -1, *array.shape[into + 2 :])
+    merged = array.shape[into] * array.shape[into + 1]
+    return array.reshape(*array.shape[:into], merged, *array.shape[into + 2 :])
 
 
 def _unfold(array: jax.Array, lanes: int, axis: int) -> tuple[jax.Array, int]:
-    return array.reshape(*array.shape[:axis], lanes, -1, *array.shape[axis + 1 :]), axis
+    each = array.shape[axis] // max(lanes, 1)
+    return array.reshape(*array.shape[:axis], lanes, each, *array.shape[axis + 1 :]), axis
 
 
 def _batching(primitive: Any, first: tuple[int, int] | None, second: tuple[int, int] | None) -> None:
@@ -289,5 +292,5 @@ def conv_transpose(
     )
     kernel = kernel.transpose(0, 1, 3, 2)
     if not _ours(x, kernel):
-        return lowering.native_input(x, kernel, geometry)
+        return xla.native_input(x, kernel, geometry)
     return conv_input_p.bind(x, kernel, geometry=geometry, precision=None)

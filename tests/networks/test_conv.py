@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from nd_jax.networks import conv, lowering
+from nd_jax.networks import conv, geometry, kernel_gradient, phases, toom_cook
 
 SHAPES = {
     # input (batch, height, width, in), kernel (height, width, in, out), strides, padding, kernel dilation
@@ -91,7 +91,7 @@ def test_equal_to_native(case):
     _assert_close(second, native_second, 1e-4)
 
 
-WAYS = (lowering.phases_input, lowering.split_input, lowering.overlap_input, lowering.scatter_input)
+WAYS = (phases.joint_input, phases.split_input, phases.overlap_input, phases.scatter_input)
 
 
 @pytest.mark.parametrize(
@@ -104,12 +104,12 @@ def test_every_way_of_the_input_gradient(case):
     if isinstance(padding, str):
         reach = [(size - 1) * step + 1 for size, step in zip(kernel, dilation, strict=False)]
         padding = lax.padtype_to_pads(shape[1:3], reach, strides, padding)
-    geometry = lowering.Geometry(strides, tuple(padding), dilation, shape[1:3], kernel[:2])
+    shapes = geometry.Geometry(strides, tuple(padding), dilation, shape[1:3], kernel[:2])
 
     @jax.jit
     def run(x, w):
-        g = jnp.cos(lowering.native(x, w, geometry))
-        return lowering.native_input(g, w, geometry), [way(g, w, geometry) for way in WAYS]
+        g = jnp.cos(geometry.native(x, w, shapes))
+        return geometry.native_input(g, w, shapes), [way(g, w, shapes) for way in WAYS]
 
     native, results = run(x, w)
     for result in results:
