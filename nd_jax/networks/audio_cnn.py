@@ -53,8 +53,8 @@ class AudioCNN(nn.Module):
       kernels: (mel bands, frames) of every block's kernel.
       strides: (mel bands, frames) of every block's stride.
       pooling: "frequency" averages over time and keeps bands x channels apart (what a pitch head needs: absolute
-        frequency; the last block's maps as a vector, band-major), "global" averages over both; "events" is "frequency" (layer pool) followed by the maximum over
-        time (layer peak), so that a short sound is not lost in a long silence.
+        frequency; the last block's maps as a vector, band-major), "global" averages over both; "events" is "frequency"
+        (layer pool) followed by the maximum over time (layer peak), so that a short sound is not lost in a silence.
       dropout: rate in front of the heads, in training.
     """
 
