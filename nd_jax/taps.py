@@ -53,6 +53,7 @@ class _Map:
     calls: dict[str, int]
     hidden: dict[str, str]
     output: Any
+    sources: dict[str, str]
 
 
 def layers(network: Network) -> dict[str, tuple[int, ...]]:
@@ -115,6 +116,15 @@ def weighted_layers(network: Network) -> dict[str, tuple[int, ...]]:
 def output_shapes(network: Network) -> dict[str, tuple[int, ...]]:
     """The network's own outputs, {"output" or "output[part]": shape of one example}."""
     return _output_shapes(_layer_map(network).output)
+
+
+def outputs(network: Network) -> dict[str, str]:
+    """The layer that each of the network's own outputs comes from, unchanged: {"output" or "output[part]": layer}.
+
+    An output that is worked out from layers (a softmax, a sum) has "".
+    """
+    known = _layer_map(network)
+    return {name: known.sources.get(name, "") for name in _output_shapes(known.output)}
 
 
 def read(network: Network, x: Any, names: Iterable[str]) -> dict[str, jax.Array]:
@@ -288,7 +298,7 @@ def _traced_map(
         )
         for n in (2, 3)
     )
-    order, output, collected = two
+    order, output, collected, sources = two
     others = three[2]
     found: dict[str, tuple[int, ...]] = {}
     calls: dict[str, int] = {}
@@ -311,16 +321,19 @@ def _traced_map(
         if not _is_batched(leaf.shape, other.shape):
             shape = f"{OUTPUT}{suffix} has shape {leaf.shape} for a batch of two"
             raise ValueError(f"the first axis of a network's output must be the batch, but {shape}")
-    return _Map(found, calls, hidden, output)
+    return _Map(found, calls, hidden, output, {name: layer for name, layer in sources.items() if layer in found})
 
 
 def _is_batched(two: tuple[int, ...], three: tuple[int, ...]) -> bool:
     return two[:1] == (2,) and three[:1] == (3,) and two[1:] == three[1:]
 
 
-def _trace(static: Any, weights: Any, example: Any) -> tuple[list[str], Any, dict[str, tuple[Any, ...]]]:
-    """The paths in call order, the output and the collected calls of one abstract forward pass."""
+def _trace(
+    static: Any, weights: Any, example: Any
+) -> tuple[list[str], Any, dict[str, tuple[Any, ...]], dict[str, str]]:
+    """The paths in call order, the output, the collected calls, and the layer each output is, of one abstract pass."""
     order: list[str] = []
+    sources: dict[str, str] = {}
 
     def record(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         value = call(*args, **kwargs)
@@ -330,13 +343,15 @@ def _trace(static: Any, weights: Any, example: Any) -> tuple[list[str], Any, dic
 
     def run(variables: Any, x: Any) -> Any:
         with nn.intercept_methods(record):
-            return static.module.apply(
+            output, state = static.module.apply(
                 variables,
                 x,
                 capture_intermediates=lambda module, method: method == "__call__",
                 mutable=["intermediates"],
                 **dict(static.apply_kwargs),
             )
+        sources.update(_sources(output, _flat_calls(state.get("intermediates", {}))))
+        return output, state
 
     try:
         output, state = jax.eval_shape(run, weights, example)
@@ -347,7 +362,18 @@ def _trace(static: Any, weights: Any, example: Any) -> tuple[list[str], Any, dic
         raise ValueError(
             f"{type(static.module).__name__} does not run on inputs of shape {shapes}: {reason}{hint}"
         ) from error
-    return order, output, _flat_calls(state.get("intermediates", {}))
+    return order, output, _flat_calls(state.get("intermediates", {})), sources
+
+
+def _sources(output: Any, collected: Mapping[str, tuple[Any, ...]]) -> dict[str, str]:
+    """The layers whose traced values are the outputs themselves."""
+    layers = {
+        id(leaf): _name(path, call, suffix)
+        for path, values in collected.items()
+        for call, value in enumerate(values)
+        for suffix, leaf in _leaf_names(value)
+    }
+    return {OUTPUT + suffix: layers[id(leaf)] for suffix, leaf in _leaf_names(output) if id(leaf) in layers}
 
 
 def _flat_calls(tree: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> dict[str, tuple[Any, ...]]:
@@ -426,6 +452,7 @@ __all__ = [
     "layer_shape",
     "layers",
     "output_shapes",
+    "outputs",
     "read",
     "units",
     "unreadable",

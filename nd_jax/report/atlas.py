@@ -17,11 +17,12 @@ import numpy as np
 
 from nd_jax.domain import Domain, Picture
 from nd_jax.report import pictures
-from nd_jax.report.layers import Collected, at, collect
+from nd_jax.report.layers import Collected, collect
 from nd_jax.report.natural import Natural
 from nd_jax.report.page import Page, ramp
 from nd_jax.report.sounds import LOUDNESS
-from nd_jax.runtime import require
+from nd_jax.report.units import Lane
+from nd_jax.runtime import progress_bar, require
 
 if TYPE_CHECKING:
     from nd_jax.dissect.exemplars import Exemplars
@@ -56,10 +57,11 @@ def atlas(
       source: what `nd_jax.load` takes to load the network, for the calls shown on the page.
       planned: {layer: units} of a sweep that still runs; the page says what is there and what is to come.
       seconds_left: the sweep's own estimate.
-      progress: shows a progress bar.
+      progress: shows a progress bar with the time left.
 
     Returns:
-      The path of index.html.
+      The path of index.html. Pictures and sounds of units and clips that the folder's last page showed already are
+      kept, not made again.
 
     Raises:
       ValueError: no results, results of different domains, or a domain that cannot be drawn.
@@ -72,7 +74,7 @@ def atlas(
         raise ValueError(
             f"exemplars are of shape {exemplars.inputs.shape[1:]}, but the results of shape {domain.shape}"
         )
-    first = domain.picture(at(runs[0].inputs, 0))
+    first = domain.picture(Lane(runs[0], 0, "").example())
     if first is None:
         raise ValueError(f"a domain of kind {domain.kind!r} has nothing to draw, so there is no atlas of it")
     for module in ("matplotlib", "PIL.Image"):
@@ -82,8 +84,10 @@ def atlas(
     )
     page = Page(folder, single_file=single_file)
     try:
-        natural = Natural(page, domain, exemplars, progress=progress)
-        found = collect(page, runs, network, natural, source=source, planned=planned or {}, progress=progress)
+        work = sum(map(len, runs)) + (0 if exemplars is None else len(exemplars.kept))
+        with progress_bar(work, "picture and sound", progress) as tick:
+            natural = Natural(page, domain, exemplars, tick=tick)
+            found = collect(page, runs, network, natural, source=source, planned=planned or {}, tick=tick)
         index = {
             "title": str(name),
             "card": card_line(network.card if network is not None else {}),
@@ -189,6 +193,6 @@ def _about(runs: Sequence[Visualization], found: Collected, domain: Domain) -> s
 
 
 def _progress(found: Collected, seconds_left: float | None) -> dict[str, Any] | None:
-    done = sum(len(layer["key"]) for layer in found.layers)
+    done = sum(layer["units"] for layer in found.layers)
     total = sum(layer["planned"] for layer in found.layers)
     return {"done": done, "total": total, "seconds_left": seconds_left} if total > done else None

@@ -1,31 +1,25 @@
-"""The units of an atlas, layer by layer: their files, the columns of the grid, and the details of each unit."""
+"""The layers of an atlas: the order they stand in, the columns of their grids, and the details of each unit."""
 
 from __future__ import annotations
 
-import base64
 import collections
 import dataclasses
-import io
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
 from nd_jax import taps
-from nd_jax.domain import Picture, Sound
-from nd_jax.report import pictures, recipe
-from nd_jax.report.natural import Natural, played
+from nd_jax.report import recipe
+from nd_jax.report.natural import Natural
 from nd_jax.report.page import Page
-from nd_jax.report.sounds import Played, at_playback_level, brightness, encode_wav, pitch, sounds
+from nd_jax.report.units import Files, Lane
 
 if TYPE_CHECKING:
     from nd_jax.network import Network
     from nd_jax.visualize.result import Visualization
 
-_THUMB = (96, 128)
 _COLUMNS = (
     "key",
     "unit",
@@ -39,6 +33,7 @@ _COLUMNS = (
     "seconds",
     "gain",
     "limited",
+    "constant",
 )
 
 
@@ -67,11 +62,9 @@ def collect(
     *,
     source: str | None,
     planned: Mapping[str, int],
-    progress: bool,
+    tick: Callable[[int], None],
 ) -> Collected:
     """Writes the files of every unit and returns what the index needs."""
-    from tqdm import tqdm
-
     lanes: dict[str, list[tuple[Visualization, int]]] = collections.defaultdict(list)
     for run in runs:
         for lane, layer in enumerate(run.layers):
@@ -80,22 +73,21 @@ def collect(
     wanted = [layer for layer in shapes if layer in lanes or layer in planned]
     wanted += [layer for layer in (*lanes, *planned) if layer not in wanted]
     wanted = list(dict.fromkeys(wanted))
-    total = sum(len(group) for group in lanes.values())
-    bar = tqdm(total=total, desc="units", disable=not progress, leave=False)
     found = Collected([], _others(shapes, wanted), False, False)
-    with bar:
-        for number, layer in enumerate(wanted):
-            writer = _Layer(page, natural, layer, slug(number, layer), source, _names(network, layer), found)
-            for run, members in _by_run(sorted(lanes[layer], key=_order)):
-                writer.add(run, members, bar.update)
-            shape = " × ".join(map(str, shapes[layer])) if layer in shapes else ""
-            found.layers.append(writer.finish(shape, max(planned.get(layer, 0), len(lanes[layer]))))
+    heads = _heads(network) if network is not None else frozenset()
+    for number, layer in enumerate(wanted):
+        writer = _Layer(page, natural, layer, slug(number, layer), source, _names(network, layer), found)
+        for run, members in _by_run(sorted(lanes[layer], key=_order)):
+            writer.add(run, members, tick)
+        shape = " × ".join(map(str, shapes[layer])) if layer in shapes else ""
+        found.layers.append(writer.finish(shape, planned.get(layer, 0), layer in heads))
     return found
 
 
-def at(tree: Any, index: Any) -> Any:
-    """The part of every leaf of a tree at an index, as numpy arrays."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[index], tree)
+def _heads(network: Network) -> frozenset[str]:
+    """The layers that are an output of a network with several: they stand side by side, not one after the other."""
+    outputs = taps.outputs(network)
+    return frozenset(outputs) | frozenset(outputs.values()) if len(outputs) > 1 else frozenset()
 
 
 def slug(number: int, layer: str) -> str:
@@ -159,157 +151,76 @@ class _Layer:
         self.source, self.names, self.found = source, names, found
         self.columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
         self.units: dict[str, dict[str, Any]] = {}
-        self.dead = 0
 
-    def add(self, run: Visualization, members: Sequence[int], tick: Any) -> None:
+    def add(self, run: Visualization, members: Sequence[int], tick: Callable[[int], None]) -> None:
         """Adds lanes of one run."""
-        inputs = at(run.inputs, np.asarray(members))
-        heard = sounds(run.domain, inputs)
         calls = recipe.sources(run, members, self.source)
-        for place, lane in enumerate(members):
-            self._unit(run, lane, None if heard is None else heard[place], calls[place])
+        keys = self._keys([int(unit) for unit in run.units[np.asarray(members)]])
+        lanes = [Lane(run, lane, f"{self.slug}/{key}") for lane, key in zip(members, keys, strict=True)]
+        for lane, key, call, known in zip(lanes, keys, calls, Files(self.page, run).of(lanes), strict=True):
+            self.found.sound |= known["sounds"]
+            self.found.thumbs |= known["thumb"]
+            self._unit(lane, key, call, known)
             tick(1)
 
-    def finish(self, shape: str, planned: int) -> dict[str, Any]:
+    def finish(self, shape: str, planned: int, head: bool) -> dict[str, Any]:
         """Writes the details and returns the layer's part of the index."""
         self.page.add_data(self.slug, {"units": self.units, "clips": self.natural.clips(self.units.values())})
-        scores = [
-            score
-            for score, reason in zip(self.columns["score"], self.columns["reason"], strict=True)
-            if score is not None and not reason
-        ]
-        median = float(np.median(scores)) if scores else None
-        about = {"name": self.layer, "slug": self.slug, "shape": shape, "planned": planned, "dead": self.dead}
-        return {**about, "median": median, **self.columns}
+        rows = list(zip(self.columns["score"], self.columns["reason"], strict=True))
+        scores = [score for score, reason in rows if score is not None and not reason]
+        answering: dict[str, bool] = {}
+        silent = set()
+        for key, unit, (_, reason), constant in zip(
+            self.columns["key"], self.columns["unit"], rows, self.columns["constant"], strict=True
+        ):
+            # Several runs of a unit are one unit; an objective without a unit stands for itself.
+            name = str(unit) if unit >= 0 else key
+            answering[name] = answering.get(name, False) or not reason.startswith("dead")
+            silent |= {name} if constant else set()
+        return {
+            "name": self.layer,
+            "slug": self.slug,
+            "shape": shape,
+            "head": head,
+            "units": len(answering),
+            "planned": max(planned, len(answering)),
+            "dead": sum(not alive for alive in answering.values()),
+            "unmoved": len(silent),
+            "median": float(np.median(scores)) if scores else None,
+            **self.columns,
+        }
 
-    def _unit(self, run: Visualization, lane: int, sound: Sound | None, call: str) -> None:
-        key = self._key(int(run.units[lane]))
-        example = at(run.inputs, lane)
-        picture = run.domain.picture(example)
-        assert picture is not None
-        ready = None if sound is None else at_playback_level(sound)
-        files = self._files(run, lane, key, example, picture, ready)
-        status = run.status[lane]
-        reason = "" if status == "ok" else status
-        self.dead += reason.startswith("dead")
-        score = float(run.scores[lane])
+    def _unit(self, lane: Lane, key: str, call: str, known: Mapping[str, Any]) -> None:
+        run, place = lane.run, lane.place
+        unit, status = int(run.units[place]), run.status[place]
         row: dict[str, Any] = {
             "key": key,
-            "unit": int(run.units[lane]),
-            "label": self._label(run, lane),
-            "score": score if np.isfinite(score) else None,
-            "reason": reason,
-            "pitch": None if ready is None or ready.silent else _rounded(pitch(ready.sound)),
-            "bright": _rounded(_brightness(picture, ready)),
-            "look": base64.b64encode(look(picture)).decode("ascii"),
-            **(played(ready) if ready is not None else {"silent": True, "seconds": 0, "gain": 0, "limited": 0}),
+            "unit": unit,
+            "label": self._label(run, place),
+            "reason": "" if status == "ok" else status,
+            "constant": self.natural.constant(self.layer, unit),
+            **known["row"],
         }
         for name in _COLUMNS:
             self.columns[name].append(row[name])
-        entry: dict[str, Any] = {
-            "steps": int(run.steps_done[lane]),
-            "history": [list(run.snapshot_steps), [_finite(value) for value in run.history[:, lane]]],
-            "call": call,
-            "files": files,
-            **self.natural.of(self.layer, int(run.units[lane])),
-        }
-        if len(run.snapshot_steps):
-            strip = [run.domain.picture(at(run.snapshots, (k, lane))) for k in range(len(run.snapshot_steps))]
-            small = [pictures.indexed(pictures.shrink(one, *_THUMB)) for one in strip if one is not None]
-            self.page.add(f"{self.slug}/{key}.strip.png", pictures.encode_png(np.concatenate(small)))
-            entry["strip"] = {"steps": entry["history"][0], "scores": entry["history"][1]}
-        self.units[key] = entry
+        self.units[key] = {"call": call, **known["entry"], **self.natural.of(self.layer, unit)}
 
-    def _key(self, unit: int) -> str:
-        """The last part of a unit's address: its number, with a suffix for a further run; `o3` for other objectives."""
-        base = str(unit) if unit >= 0 else f"o{len(self.units)}"
-        key, run = base, 1
-        while key in self.units:
-            run += 1
-            key = f"{base}.{run}"
-        return key
+    def _keys(self, units: Sequence[int]) -> list[str]:
+        """The last part of units' addresses: the number, with a suffix for a further run; `o3` for other objectives."""
+        taken = dict.fromkeys(self.units)
+        found = []
+        for unit in units:
+            base = str(unit) if unit >= 0 else f"o{len(taken)}"
+            key, run = base, 1
+            while key in taken:
+                run += 1
+                key = f"{base}.{run}"
+            taken[key] = None
+            found.append(key)
+        return found
 
     def _label(self, run: Visualization, lane: int) -> str:
         unit, label = int(run.units[lane]), run.labels[lane]
         if label != f"{self.layer}:{unit}":
             return label
         return self.names[unit] if 0 <= unit < len(self.names) else ""
-
-    def _files(
-        self, run: Visualization, lane: int, key: str, example: Any, picture: Picture, ready: Played | None
-    ) -> dict[str, int]:
-        stem = f"{self.slug}/{key}"
-        sizes = {}
-        if ready is not None:
-            self.found.sound = True
-            if not ready.silent:
-                sizes["wav"] = self.page.add(f"{stem}.wav", encode_wav(ready.sound))
-        sizes["npz"] = self.page.add(f"{stem}.npz", _arrays(run, lane, example, picture))
-        sizes["png"] = self.page.add(f"{stem}.png", pictures.png(picture))
-        small = pictures.shrink(picture, *_THUMB)
-        if small is not picture:
-            self.found.thumbs = True
-            self.page.add(f"{stem}.thumb.png", pictures.png(small))
-        return sizes
-
-
-def _arrays(run: Visualization, lane: int, example: Any, picture: Picture) -> bytes:
-    """The npz of one unit: its input, score, history, axes and the manifest as JSON text."""
-    inputs = {"input": example} if not isinstance(example, Mapping) else {f"input/{k}": v for k, v in example.items()}
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        **inputs,
-        label=np.array(run.labels[lane]),
-        score=np.float32(run.scores[lane]),
-        history=np.asarray(run.history[:, lane], np.float32),
-        snapshot_steps=np.asarray(run.snapshot_steps, np.int32),
-        status=np.array(run.status[lane]),
-        picture_x=np.asarray(picture.x.values, np.float64),
-        picture_y=np.asarray(picture.y.values, np.float64),
-        manifest=np.array(json.dumps(dict(run.manifest), default=str)),
-    )
-    return buffer.getvalue()
-
-
-def look(picture: Picture) -> bytes:
-    """24 numbers (0 ... 255) that say what a picture looks like, for sorting by similarity.
-
-    A spectrogram: mean level of 12 bands and their variation over time, which do not depend on when a sound happens. An
-    image: 4 x 6 block means.
-    """
-    if np.ndim(picture.values) == 3:
-        levels = pictures.pixels(picture).mean(axis=-1)
-    else:
-        levels = pictures.levels(picture).astype(np.float32)
-    if picture.x.unit == "px":
-        return _blocks(_blocks(levels, 4).T, 6).round().astype(np.uint8).tobytes()
-    bands = _blocks(levels, 12)
-    return (
-        np.concatenate([bands.mean(axis=1), np.minimum(2 * bands.std(axis=1), 255)]).round().astype(np.uint8).tobytes()
-    )
-
-
-def _blocks(values: np.ndarray, count: int) -> np.ndarray:
-    """Means of `count` blocks of rows (the nearest row where there are fewer): (rows, columns) -> (count, columns)."""
-    edges = np.linspace(0, len(values), count + 1)
-    return np.stack(
-        [
-            values[int(low) : max(int(np.ceil(high)), int(low) + 1)].mean(axis=0)
-            for low, high in zip(edges[:-1], edges[1:], strict=True)
-        ]
-    )
-
-
-def _brightness(picture: Picture, ready: Played | None) -> float | None:
-    if ready is not None:
-        return None if ready.silent else brightness(ready.sound)
-    return float(np.nan_to_num(picture.values).mean()) if picture.x.unit == "px" else None
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.4g}")
-
-
-def _finite(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -5,9 +5,12 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from nd_jax.report.layers import at
+import jax
+import numpy as np
+
 from nd_jax.report.pictures import Theme, to_html
 from nd_jax.report.sounds import at_playback_level, sounds
+from nd_jax.report.units import Lane
 
 if TYPE_CHECKING:
     from nd_jax.visualize.result import Visualization
@@ -24,18 +27,24 @@ def html_for(result: Visualization, *, most: int = _MOST, theme: Theme = "light"
       theme: the colours of the pictures.
       width: of each picture, in pixels.
     """
-    shown = min(len(result.labels), most)
-    inputs = at(result.inputs, slice(shown))
-    drawn = [result.domain.picture(at(inputs, lane)) for lane in range(shown)]
-    if not shown or drawn[0] is None:
+    lanes = [Lane(result, place, "") for place in range(min(len(result.labels), most))]
+    shown = [(lane, rank) for lane in lanes if not lane.dead for rank in range(len(lane.order))][:most]
+    examples = [lane.example(rank) for lane, rank in shown]
+    drawn = [result.domain.picture(example) for example in examples]
+    if not lanes or (drawn and drawn[0] is None):
         return f"<pre>{html.escape(repr(result))}</pre>"
-    heard = sounds(result.domain, inputs)
+    heard = sounds(result.domain, jax.tree.map(lambda *leaves: np.stack(leaves), *examples)) if examples else None
     ready = [] if heard is None else [at_playback_level(sound) for sound in heard]
     titles = []
-    for lane in range(shown):
-        status = "" if result.status[lane] == "ok" else f", {result.status[lane]}"
-        gain = "" if not ready else ", silent" if ready[lane].silent else f", {ready[lane].gain_db:+.1f} dB"
-        titles.append(f"{result.labels[lane]}: {float(result.scores[lane]):.4g}{gain}{status}")
+    for place, (lane, rank) in enumerate(shown):
+        words = result.status[lane.place]
+        status = "" if words == "ok" else f", {words}"
+        gain = "" if not ready else ", silent" if ready[place].silent else f", {ready[place].gain_db:+.1f} dB"
+        number = f" ({rank + 1} of {len(lane.order)})" if lane.several else ""
+        score = lane.score(rank)
+        titles.append(
+            f"{result.labels[lane.place]}{number}: {'not finite' if score is None else f'{score:.4g}'}{gain}{status}"
+        )
     body = to_html(
         [picture for picture in drawn if picture is not None],
         titles=titles,
@@ -43,6 +52,7 @@ def html_for(result: Visualization, *, most: int = _MOST, theme: Theme = "light"
         theme=theme,
         width=width,
     )
-    rest = len(result.labels) - shown
-    more = f"<p>and {rest:,} more; nd_jax.report.atlas shows them all</p>" if rest > 0 else ""
-    return body + more
+    dead = [f"{result.labels[lane.place]}: {result.status[lane.place]}" for lane in lanes if lane.dead]
+    rest = len(result.labels) - len(lanes)
+    more = [f"and {rest:,} more; nd_jax.report.atlas shows them all"] if rest > 0 else []
+    return (body if drawn else "") + "".join(f"<p>{html.escape(line)}</p>" for line in [*dead, *more])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import html
 import importlib.resources
@@ -13,11 +14,13 @@ import re
 import secrets
 import shutil
 import string
+from collections.abc import Iterable
 from typing import Any
 
 from nd_jax.report.pictures import colour_table
 
 MARKER = "made-by-nd_jax"
+_KEPT = "kept.json"
 _CONTENT = re.compile(r"atlas-[0-9a-f]{8}")
 _DRAFT = re.compile(r"\.index-[0-9a-f]{8}\.html")
 
@@ -45,12 +48,33 @@ def asset(name: str) -> str:
     return importlib.resources.files("nd_jax.report").joinpath("assets", name).read_text(encoding="utf-8")
 
 
+def fingerprint(*parts: Any) -> str:
+    """A name for some content (arrays, text), and for the code that makes pictures and sounds of it."""
+    digest = hashlib.blake2b(_code(), digest_size=16)
+    for part in parts:
+        content = part.tobytes() if hasattr(part, "tobytes") else str(part).encode()
+        digest.update(b"%d " % len(content))
+        digest.update(content)
+    return digest.hexdigest()
+
+
+@functools.cache
+def _code() -> bytes:
+    digest = hashlib.blake2b()
+    for package in ("nd_jax.audio", "nd_jax.domain", "nd_jax.report"):
+        for file in sorted(importlib.resources.files(package).iterdir(), key=lambda file: file.name):
+            if file.name.endswith(".py"):
+                digest.update(file.read_bytes())
+    return digest.digest()
+
+
 class Page:
     """Collects the files of one page beside the final place and moves them in at the end.
 
     The folder form is `index.html` and one content folder with a name of its own; the page is replaced by a single
-    rename, and content of earlier pages is removed only after that. A killed run leaves the old page as it was. The
-    single-file form carries the same files as base64 text inside the page.
+    rename, and content of earlier pages is removed only after that. A killed run leaves the old page as it was. Files
+    whose content did not change since the last page (`recall`) move on instead of being made anew. The single-file form
+    carries the same files as base64 text inside the page.
 
     Args:
       folder: where the page goes; made if missing. Other files in it are left alone.
@@ -69,7 +93,10 @@ class Page:
         self.base = "" if single_file else f"atlas-{secrets.token_hex(4)}"
         self._inside: list[str] = []
         self._made: set[pathlib.Path] = set()
+        self._kept: dict[str, dict[str, Any]] = {}
+        self._old: dict[str, tuple[pathlib.Path, dict[str, Any]]] = {}
         if not single_file:
+            self._old = dict(_earlier(self.folder))
             self._write(MARKER, b"")
 
     def add(self, path: str, content: bytes) -> int:
@@ -80,6 +107,32 @@ class Page:
         else:
             self._write(path, content)
         return len(content)
+
+    def remember(self, name: str, stem: str, endings: Iterable[str], about: Any) -> None:
+        """Notes that the files `stem` + endings, and what is known about them, are all that `name` stands for."""
+        self._kept[name] = {"stem": stem, "endings": list(endings), "about": about}
+
+    def recall(self, name: str, stem: str) -> Any:
+        """What is known about files that an earlier page made for `name`, now files of this one; None without them."""
+        if name not in self._old:
+            return None
+        folder, record = self._old[name]
+        try:
+            for ending in record["endings"]:
+                target = self._target(stem + ending)
+                source = folder / (record["stem"] + ending)
+                try:
+                    os.link(source, target)
+                except FileExistsError:
+                    pass
+                except FileNotFoundError:
+                    return None
+                except OSError:
+                    shutil.copyfile(source, target)
+        except OSError:
+            return None
+        self.remember(name, stem, record["endings"], record["about"])
+        return record["about"]
 
     def add_data(self, slug: str, value: Any) -> None:
         """Adds the details of a layer, which the page reads when they are first needed."""
@@ -109,6 +162,8 @@ class Page:
             files="".join(self._inside),
             **_light_filter(),
         )
+        if not self.single_file:
+            self._write(_KEPT, json.dumps(self._kept).encode())
         target = self.folder / "index.html"
         temporary = self.folder / f".index-{secrets.token_hex(4)}.html"
         try:
@@ -125,11 +180,14 @@ class Page:
             shutil.rmtree(self.folder / self.base, ignore_errors=True)
 
     def _write(self, path: str, content: bytes) -> None:
+        self._target(path).write_bytes(content)
+
+    def _target(self, path: str) -> pathlib.Path:
         target = self.folder / self.base / path
         if target.parent not in self._made:
             target.parent.mkdir(parents=True, exist_ok=True)
             self._made.add(target.parent)
-        target.write_bytes(content)
+        return target
 
     def _remove_old(self) -> None:
         for old in self.folder.iterdir():
@@ -137,6 +195,19 @@ class Page:
                 shutil.rmtree(old, ignore_errors=True)
             elif _DRAFT.fullmatch(old.name):
                 old.unlink(missing_ok=True)
+
+
+def _earlier(folder: pathlib.Path) -> dict[str, tuple[pathlib.Path, dict[str, Any]]]:
+    """The files that earlier pages in a folder made, by the content they stand for."""
+    found: dict[str, tuple[pathlib.Path, dict[str, Any]]] = {}
+    for content in folder.iterdir():
+        if _CONTENT.fullmatch(content.name) and (content / MARKER).is_file():
+            try:
+                kept = json.loads((content / _KEPT).read_text(encoding="utf-8"))
+                found.update({name: (content, record) for name, record in kept.items()})
+            except (OSError, ValueError, AttributeError):
+                continue
+    return found
 
 
 def _hash(text: str) -> str:

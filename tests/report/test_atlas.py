@@ -18,7 +18,7 @@ from PIL import Image as PillowImage
 import nd_jax as nd
 from nd_jax import report
 from nd_jax.domain import Image, Latent, Waveform
-from nd_jax.report import layers, page, pictures
+from nd_jax.report import layers, page, pictures, units
 from nd_jax.report.atlas import card_line
 
 
@@ -146,14 +146,14 @@ def test_writing_again_replaces_the_page_and_leaves_other_files_alone(result, tm
 
 
 def test_a_run_that_fails_or_is_killed_leaves_the_old_page(result, tmp_path, monkeypatch):
-    few = result.select([0, 1])
-    report.atlas(few, tmp_path, title="old", progress=False)
+    report.atlas(result.select([0, 1]), tmp_path, title="old", progress=False)
+    few = result.select([2, 3])
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(layers, "look", interrupt)
+    monkeypatch.setattr(units, "look", interrupt)
     with pytest.raises(KeyboardInterrupt):
         report.atlas(few, tmp_path, title="new", progress=False)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
@@ -258,8 +258,8 @@ def test_look_does_not_depend_on_when_a_sound_happens(domain, waves):
     inputs = np.asarray(domain.from_wave(waves[:4]))
     shifted = np.roll(inputs, 7, axis=2)
     for one, other in zip(inputs, shifted, strict=True):
-        assert layers.look(domain.picture(one)) == layers.look(domain.picture(other))
-    assert len({layers.look(domain.picture(one)) for one in inputs}) == 4
+        assert units.look(domain.picture(one)) == units.look(domain.picture(other))
+    assert len({units.look(domain.picture(one)) for one in inputs}) == 4
 
 
 def test_labels_belong_to_outputs_and_to_the_layer_that_gives_them(network):

@@ -2,64 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import shutil
 import time
 
 import pytest
 
 from nd_jax import report
-from nd_jax.report.page import to_json
 
 pytestmark = pytest.mark.browser
-
-REQUIRED = os.environ.get("ND_JAX_REQUIRE_BROWSER") == "1" or os.environ.get("CI") in ("1", "true")
-FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-quic --no-first-run "
-    "--disable-background-networking --disable-component-update --disable-sync "
-    "--autoplay-policy=no-user-gesture-required --mute-audio --window-size=1280,800"
-)
-
-
-def unavailable(reason):
-    """A browser that must be there and is not is a failure; anywhere else the tests are skipped."""
-    (pytest.fail if REQUIRED else pytest.skip)(f"no browser tests: {reason}")
-
-
-def program(variable, names):
-    found = os.environ.get(variable) or next(filter(None, map(shutil.which, names)), None)
-    if not found:
-        unavailable(f"{names[0]} is not installed (or set {variable}); apt-get install chromium chromium-driver")
-    return found
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory):
-    try:
-        from selenium import webdriver
-        from selenium.common.exceptions import WebDriverException
-        from selenium.webdriver.chrome.service import Service
-    except ImportError:
-        unavailable("selenium is not installed: pip install selenium")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program("ND_JAX_CHROMIUM", ("chromium", "chromium-browser", "google-chrome"))
-    service = program("ND_JAX_CHROMEDRIVER", ("chromedriver",))
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    for flag in FLAGS.split():
-        options.add_argument(flag)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
-    for attempt in range(3):
-        try:
-            browser = webdriver.Chrome(options=options, service=Service(service))
-            break
-        except WebDriverException as error:
-            if attempt == 2:
-                unavailable(f"Chromium does not start: {error.msg}")
-            time.sleep(1)
-    yield browser
-    browser.quit()
 
 
 @pytest.fixture(scope="module")
@@ -114,78 +64,14 @@ def plain_image_result():
     )
 
 
-class Atlas:
-    """One opened page."""
-
-    def __init__(self, driver, path):
-        self.driver, self.path = driver, path
-
-    def run(self, script, *arguments):
-        return self.driver.execute_script(script, *arguments)
-
-    def until(self, script, seconds=15.0):
-        """Waits for a true value of an expression."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            value = self.run(f"return {script}")
-            if value:
-                return value
-            time.sleep(0.05)
-        raise AssertionError(
-            f"never true: {script}; the page says {self.run('return document.body.innerText')[:800]!r}"
-        )
-
-    def open(self, where=""):
-        self.driver.get("about:blank")
-        self.driver.get(self.path.as_uri() + where)
-        self.until("document.querySelector('main h1')")
-        return self
-
-    def key(self, *names):
-        from selenium.webdriver.common.action_chains import ActionChains
-
-        ActionChains(self.driver).send_keys(*names).perform()
-
-    def tiles(self):
-        return self.run("return [...document.querySelectorAll('.tile .name b')].map(n => n.textContent)")
-
-    def size(self, width, height):
-        self.driver.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600},
-        )
-
-    def prefer(self, theme):
-        features = [{"name": "prefers-color-scheme", "value": theme}]
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-
-
-@contextlib.contextmanager
-def opened(driver, path):
-    """A page that must leave no error in the console and ask nothing of any network."""
-    driver.get_log("browser")
-    driver.get_log("performance")
-    page = Atlas(driver, path)
-    page.size(1280, 800)
-    page.prefer("light")
-    yield page
-    assert driver.get_log("browser") == []
-    for entry in driver.get_log("performance"):
-        message = json.loads(entry["message"])["message"]
-        if message["method"] == "Network.requestWillBeSent":
-            request = message["params"]
-            if request["documentURL"].startswith("file:"):
-                assert request["request"]["url"].split(":")[0] in ("file", "data", "blob"), request["request"]["url"]
-
-
 @pytest.fixture(params=["folder", "single"])
-def atlas(request, driver, pages):
+def atlas(request, driver, pages, opened):
     with opened(driver, pages[request.param]) as page:
         yield page
 
 
 @pytest.fixture
-def page(driver, pages):
+def page(driver, pages, opened):
     with opened(driver, pages["folder"]) as page:
         yield page
 
@@ -454,7 +340,7 @@ def test_hostile_labels_are_text(atlas, where):
         assert "<img src=x onerror" in atlas.run("return document.querySelector('h1').textContent")
 
 
-def test_pictures_are_drawn_large_with_their_axes_beside_them(driver, pages, tmp_path):
+def test_pictures_are_drawn_large_with_their_axes_beside_them(driver, pages, opened, tmp_path):
     """A spectrogram fills its panel; an image keeps its aspect."""
     image = plain_image_result()
     drawn = {"folder": ("#/one/5", None), "image": ("#/units/2", 10 / 12)}
@@ -472,11 +358,11 @@ def test_pictures_are_drawn_large_with_their_axes_beside_them(driver, pages, tmp
             assert page.run(f"return {box}('.big .yaxis')")[1] == pytest.approx(height, abs=1)
 
 
-def test_a_page_whose_pictures_are_gone_says_so(driver, result, tmp_path):
+def test_a_page_whose_pictures_are_gone_says_so(driver, browsed, result, tmp_path):
     path = report.atlas(result.select(range(3)), tmp_path, progress=False)
     for picture in tmp_path.rglob("*.png"):
         picture.unlink()
-    page = Atlas(driver, path).open("#/one")
+    page = browsed(driver, path).open("#/one")
     page.until("document.getElementById('stale')")
     assert "written anew" in page.run("return document.getElementById('stale').innerText")
     page.open("#/one/1")
@@ -487,7 +373,7 @@ def test_unknown_places_say_so(page):
     assert "There is no layer or unit" in page.run("return document.querySelector('main').innerText")
 
 
-def test_a_running_sweep(driver, pages):
+def test_a_running_sweep(driver, pages, opened):
     with opened(driver, pages["running"]) as page:
         page.open()
         text = page.run("return document.querySelector('main').innerText")
@@ -509,38 +395,3 @@ def test_copying_the_call(page):
     page.until("document.querySelector('.call button')")
     page.run("document.querySelector('.call button').click()")
     page.until("document.querySelector('.call button').textContent === 'Copied'")
-
-
-def test_two_thousand_units_stay_quick(driver, result, tmp_path):
-    """The grid of 2,000 units: the index is blown up by hand, the pictures stay those of the first units."""
-    path = report.atlas(result.select(range(12)), tmp_path, title="Large", progress=False)
-    text = path.read_text(encoding="utf-8")
-    head, rest = text.split('<script type="application/json" id="index">', 1)
-    body, tail = rest.split("</script>", 1)
-    index = json.loads(body)
-    layer = index["layers"][0]
-    for name, column in layer.items():
-        if isinstance(column, list):
-            layer[name] = [column[place % 12] for place in range(2000)]
-    layer["key"], layer["unit"] = [str(place) for place in range(2000)], list(range(2000))
-    path.write_text(
-        f'{head}<script type="application/json" id="index">{to_json(index)}</script>{tail}', encoding="utf-8"
-    )
-    page = Atlas(driver, path)
-    page.size(1280, 800)
-    page.open()
-    milliseconds = page.run(
-        "const start = performance.now(); location.hash = '#/one';"
-        "window.dispatchEvent(new HashChangeEvent('hashchange')); document.body.offsetHeight;"
-        "return performance.now() - start"
-    )
-    assert page.run("return document.querySelectorAll('.tile').length") == 2000
-    assert milliseconds < 3000
-    milliseconds = page.run(
-        "const start = performance.now(), s = document.getElementById('search'); s.value = '19';"
-        "s.dispatchEvent(new Event('input')); document.body.offsetHeight; return performance.now() - start"
-    )
-    assert page.tiles() == ["19"]
-    assert milliseconds < 1000
-    asked = page.run("return performance.getEntriesByType('resource').filter(e => e.name.endsWith('.png')).length")
-    assert asked < 400, "pictures out of sight are not loaded"

@@ -23,7 +23,7 @@ def tone(frequency, seconds=0.5, rate=8000, level=0.1, harmonics=1):
 
 def test_batched_inversion_equals_one_by_one(domain, waves):
     inputs = np.asarray(domain.from_wave(waves[:5]))
-    batched = sounds.sounds(domain, inputs, chunk_size=2)
+    batched = list(sounds.sounds(domain, inputs, chunk_size=2))
     assert len(batched) == 5
     for one, x in zip(batched, inputs, strict=True):
         chex.assert_trees_all_close(one.wave, domain.sound(x).wave, atol=1e-4)
@@ -31,12 +31,12 @@ def test_batched_inversion_equals_one_by_one(domain, waves):
 
 
 def test_waveforms_play_as_they_are_and_images_do_not():
-    heard = sounds.sounds(Waveform(100, 8000), np.full((2, 100, 1), 0.5, np.float32))
+    heard = list(sounds.sounds(Waveform(100, 8000), np.full((2, 100, 1), 0.5, np.float32)))
     chex.assert_trees_all_close(heard[1].wave, np.full(100, 0.5, np.float32))
     assert sounds.sounds(Image((4, 4, 1)), np.zeros((2, 4, 4, 1))) is None
     parts = Parts({"picture": Image((4, 4, 1)), "wave": Waveform(100, 8000)})
     both = {"picture": np.zeros((2, 4, 4, 1)), "wave": np.zeros((2, 100, 1))}
-    assert len(sounds.sounds(parts, both)) == 2
+    assert len(list(sounds.sounds(parts, both))) == 2
 
 
 def test_quiet_and_loud_sounds_come_out_equally_loud_with_the_gain_stated():
@@ -68,7 +68,7 @@ def test_silence_is_called_silent_and_never_amplified(level):
 
 
 def test_the_picture_of_silence_plays_as_silence(domain):
-    heard = sounds.sounds(domain, np.asarray(domain.silence())[None])
+    heard = list(sounds.sounds(domain, np.asarray(domain.silence())[None]))
     assert sounds.at_playback_level(heard[0]).silent
 
 

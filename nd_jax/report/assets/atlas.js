@@ -67,6 +67,13 @@
     const u = ref.layer.unit[ref.i];
     return u < 0 ? ref.layer.label[ref.i] || `objective ${ref.i}` : `${u}${String(ref.key).includes(".") ? "·" + String(ref.key).split(".")[1] : ""}`;
   };
+  // Two states that look alike and are not: dead (no optimised input moves the unit) and silent (no probing sound does).
+  const dead = (ref) => ref.layer.reason[ref.i].startsWith("dead");
+  const constant = (ref) => !!ref.layer.constant[ref.i];
+  const probes = () => `the ${I.natural.count.toLocaleString("en")} probing ${I.sound ? "sounds" : "inputs"}`;
+  const unitsIn = (refs) => new Set(refs.map((ref) => `${ref.layer.slug}/${ref.layer.unit[ref.i] < 0 ? ref.key : ref.layer.unit[ref.i]}`)).size;
+  const counted = (refs) => { const units = unitsIn(refs); return count(units, "unit") + (units < refs.length ? ` in ${count(refs.length, "run")}` : ""); };
+  const sentence = (text) => text[0].toUpperCase() + text.slice(1) + ".";
   const labelOf = (ref) => ref.layer.unit[ref.i] < 0 ? "" : ref.layer.label[ref.i];
 
   // ---- one player for the whole page: starting a sound stops the other, with a short fade so that nothing clicks
@@ -217,20 +224,24 @@
       I.command && h("p", {}, "The rest is made by ", h("code", {}, I.command)));
   }
   function network() {
-    const cards = I.layers.map((layer) => {
-      const best = layer.refs.filter((ref) => !layer.reason[ref.i] && (!I.sound || !layer.silent[ref.i])).sort((a, b) => layer.score[b.i] - layer.score[a.i]).slice(0, 16);
-      const missing = layer.planned - layer.key.length;
-      const shown = best.length ? best : layer.refs.slice(0, 16);
+    const card = (layer) => {
+      const seen = new Set(), heard = (ref) => !I.sound || !layer.silent[ref.i];
+      const drawn = layer.refs.filter((ref) => !dead(ref)).sort((a, b) => !!layer.reason[a.i] - !!layer.reason[b.i] || heard(b) - heard(a) || layer.score[b.i] - layer.score[a.i]);
+      const shown = drawn.filter((ref) => { const u = layer.unit[ref.i], is = u >= 0 && seen.has(u); seen.add(u); return !is; }).slice(0, 16);
+      const missing = layer.planned - layer.units;
       const mosaic = shown.length
         ? h("div", { class: "mosaic", style: { "grid-template-columns": `repeat(${Math.min(4, shown.length)}, 1fr)` } }, shown.map((ref) => image(thumb(ref), "", true)))
+        : layer.units ? h("div", { class: "mosaic none" }, "Every unit of this layer is dead.")
         : h("div", { class: "mosaic none" }, "Not computed yet.", I.command && [" Made by ", h("code", {}, I.command)]);
-      const three = [["units", missing > 0 ? `${layer.key.length} of ${layer.planned}` : layer.key.length], ["dead", layer.dead], ["median score", num(layer.median)]];
+      const three = [["units", missing > 0 ? `${layer.units} of ${layer.planned}` : layer.units], ["dead", layer.dead], ...(I.natural ? [["silent", layer.unmoved]] : []), ["median score", num(layer.median)]];
       return h("li", {}, h("a", { href: path(layer.name) }, mosaic, h("h2", {}, layer.name), layer.shape && h("p", { class: "soft" }, layer.shape)),
-        h("dl", { class: "three" }, three.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, String(value))))));
-    });
+        h("dl", { class: "three" }, three.map(([name, value]) => h("div", {}, h("dt", { title: name === "silent" ? `The same value on every one of ${probes()}` : name === "dead" ? "No optimised input moves it" : null }, name), h("dd", {}, String(value))))));
+    };
+    const body = I.layers.filter((layer) => !layer.head), heads = I.layers.filter((layer) => layer.head);
+    const cards = heads.length > 1 ? [...body.map(card), h("li", { class: "heads" }, h("ol", { "aria-label": "Outputs, side by side" }, heads.map(card)))] : I.layers.map(card);
     return [h("h1", {}, I.title), I.card && h("p", { class: "lead" }, I.card), I.about && h("p", { class: "lead soft" }, I.about), progress(),
       h("ol", { class: "layers", "aria-label": "Layers from input to output" }, cards),
-      h("p", { class: "soft" }, I.others && `${I.others} `, h("a", { href: "#/all" }, `All ${count(I.layers.reduce((n, l) => n + l.key.length, 0), "unit")} on one page`)),
+      h("p", { class: "soft" }, I.others && `${I.others} `, h("a", { href: "#/all" }, `All ${count(I.layers.reduce((n, l) => n + l.units, 0), "unit")} on one page`)),
       h("div", { class: "tools" }, scaleLine())];
   }
 
@@ -240,10 +251,11 @@
   const thumb = (ref) => I.thumbs ? `${ref.layer.slug}/${ref.key}.thumb.png` : picture(ref);
   const sounds = (ref) => I.sound && !ref.layer.silent[ref.i];
   const SORTS = { unit: "unit", score: "score, high first", label: "label", pitch: "pitch, low first", bright: "brightness, low first", like: "similar to one unit" };
-  const state = { sort: "unit", query: "", like: null, hover: null };
+  const state = { sort: "unit", query: "", words: [], like: null, hover: null };
+  const ask = (query) => { state.query = query; state.words = query.toLowerCase().split(/\s+/).filter(Boolean); };
   const last = (value) => value === null || value === undefined || Number.isNaN(value);
   function look(ref) {
-    if (!ref.vector) ref.vector = Uint8Array.from(atob(ref.layer.look[ref.i]), (c) => c.charCodeAt(0));
+    if (!ref.vector && ref.layer.look[ref.i] !== null) ref.vector = Uint8Array.from(atob(ref.layer.look[ref.i]), (c) => c.charCodeAt(0));
     return ref.vector;
   }
   function likeness(a, b) {
@@ -255,22 +267,27 @@
     const key = {
       unit: (ref) => null, score: (ref) => last(ref.layer.score[ref.i]) ? null : -ref.layer.score[ref.i],
       pitch: (ref) => ref.layer.pitch[ref.i], bright: (ref) => ref.layer.bright[ref.i],
-      label: (ref) => labelOf(ref) || null, like: (ref) => state.like && likeness(look(ref), look(state.like)),
+      label: (ref) => labelOf(ref) || null, like: (ref) => state.like && look(ref) && look(state.like) && likeness(look(ref), look(state.like)),
     }[state.sort];
     const keyed = refs.map((ref, at) => [key(ref), at, ref]);
     keyed.sort(([a, i], [b, j]) => last(a) || last(b) ? last(a) - last(b) || i - j : typeof a === "string" ? a.localeCompare(b, "en", { numeric: true }) || i - j : a - b || i - j);
     return keyed.map(([, , ref]) => ref);
   }
   function matches(ref) {
-    const text = `${ref.layer.name} ${unitName(ref)} ${ref.layer.label[ref.i]} ${ref.layer.reason[ref.i]}`.toLowerCase();
-    return state.query.toLowerCase().split(/\s+/).every((word) => /^\d+$/.test(word) ? text.split(/[^\p{L}\d]+/u).includes(word) : text.includes(word));
+    if (!state.words.length) return true;
+    if (!ref.text) {
+      ref.text = `${ref.layer.name} ${unitName(ref)} ${ref.layer.label[ref.i]} ${ref.layer.reason[ref.i]}${constant(ref) ? ` silent on ${probes()}` : ""}`.toLowerCase();
+      ref.numbers = new Set(ref.text.split(/[^\p{L}\d]+/u));
+    }
+    return state.words.every((word) => /^\d+$/.test(word) ? ref.numbers.has(word) : ref.text.includes(word));
   }
-  function tile(ref, order = 0) {
-    const { layer, i } = ref, reason = layer.reason[i], label = labelOf(ref), file = wav(ref);
+  function tile(ref) {
+    const { layer, i } = ref, reason = layer.reason[i], label = labelOf(ref), file = wav(ref), gone = dead(ref);
     const named = `${layer.name} unit ${unitName(ref)}${label ? ", " + label : ""}`;
-    const heard = sounds(ref);
-    const face = h("button", { class: "face" + (heard ? "" : " mute"), "aria-label": `${heard ? "Play" : "Open"} ${named}, score ${num(layer.score[i])}${reason ? ", " + reason : ""}${I.sound && !heard ? ", silent" : ""}`,
-      onclick: () => { if (heard) toggle(file); else location.hash = unitLink(ref); }, ondblclick: () => { location.hash = unitLink(ref); } }, image(thumb(ref), "", order >= 64));
+    const heard = sounds(ref), still = constant(ref) ? `, silent on ${probes()}` : "";
+    const face = h("button", { class: "face" + (heard ? "" : " mute") + (gone ? " none" : ""), "aria-label": `${heard ? "Play" : "Open"} ${named}, score ${num(layer.score[i])}${reason ? ", " + reason : ""}${I.sound && !heard && !gone ? ", nothing to hear" : ""}${still}`,
+      onclick: () => { if (heard) toggle(file); else location.hash = unitLink(ref); }, ondblclick: () => { location.hash = unitLink(ref); } },
+    gone ? h("span", { class: "words" }, h("b", {}, "dead"), h("span", {}, reason.replace(/^dead:?\s*/, ""))) : image(thumb(ref), "", true));
     face.ref = ref;
     if (heard) {
       const head = h("div", { class: "head", hidden: true });
@@ -278,46 +295,122 @@
       face.show = (on, now) => { head.hidden = !on; head.style.left = share(now) * 100 + "%"; face.classList.toggle("playing", on); face.setAttribute("aria-pressed", String(on)); };
     }
     const bar = last(layer.score[i]) ? 0 : Math.max(0, (layer.score[i] - layer.low) / (layer.top - layer.low || 1));
+    const under = (gone ? "dead" : reason.split(/[:,]/)[0]) || (constant(ref) ? "silent" : "") || label || (layer.silent[i] && I.sound ? "not audible" : num(layer.score[i]));
     return h("li", { class: "tile" + (reason ? " dead" : "") }, face,
-      h("a", { class: "name", href: unitLink(ref), title: `Open ${named}${reason ? ", " + reason : ""}`, "aria-label": `Open ${named}` }, h("b", {}, unitName(ref)), h("span", {}, reason.split(/[:,]/)[0] || label || (layer.silent[i] && I.sound ? "silent" : num(layer.score[i])))),
+      h("a", { class: "name", href: unitLink(ref), title: `Open ${named}${reason ? ", " + reason : ""}${still}`, "aria-label": `Open ${named}` }, h("b", {}, unitName(ref)), h("span", {}, under)),
       h("span", { class: "score", "aria-hidden": "true" }, h("i", { style: { width: 100 * Math.min(1, bar) + "%" } })));
+  }
+
+  // A grid of which only the rows near the window exist, so that thousands of units cost what a hundred do.
+  function rows(list) {
+    const nodes = new Map();
+    let shown = [], from = 0, to = 0, columns = 1, height = 0, frame = 0;
+    const node = (at) => {
+      const ref = shown[at];
+      if (!nodes.has(ref)) nodes.set(ref, tile(ref));
+      const one = nodes.get(ref);
+      one.setAttribute("aria-posinset", at + 1);
+      one.setAttribute("aria-setsize", shown.length);
+      return one;
+    };
+    function measure() {
+      const style = getComputedStyle(list), first = list.firstElementChild;
+      columns = style.gridTemplateColumns.split(" ").length;
+      if (first) height = first.offsetHeight + parseFloat(style.rowGap);
+    }
+    function fill(low, high) {
+      from = Math.max(0, low);
+      to = Math.min(shown.length, high);
+      const wanted = new Set(shown.slice(from, to));
+      for (const ref of nodes.keys()) if (!wanted.has(ref)) nodes.delete(ref);
+      list.replaceChildren(...Array.from({ length: to - from }, (_, k) => node(from + k)));
+      const after = Math.ceil(shown.length / columns) - Math.ceil(to / columns);
+      list.style.paddingTop = (from / columns) * height + "px";
+      list.style.paddingBottom = after * height + "px";
+    }
+    function look() {
+      frame = 0;
+      if (!list.isConnected || !shown.length) return;
+      if (!height || !columns) measure();
+      const top = -list.getBoundingClientRect().top, many = Math.ceil(shown.length / columns), more = innerHeight;
+      const a = Math.max(0, Math.floor(top / height)), b = Math.min(many, Math.ceil((top + innerHeight) / height));
+      if (a * columns >= from && Math.min(b * columns, shown.length) <= to && to - from <= (3 * more / height + 4) * columns + columns) return;
+      const kept = document.activeElement?.closest?.(".tile") && document.activeElement.closest(".face, .name");
+      fill(Math.max(0, Math.floor((top - more) / height)) * columns, Math.ceil((top + innerHeight + more) / height) * columns);
+      if (kept && kept.isConnected && document.activeElement !== kept) kept.focus({ preventScroll: true });
+    }
+    const soon = () => { frame = frame || requestAnimationFrame(look); };
+    const again = () => { if (list.isConnected) { measure(); fill(from - (from % columns), from - (from % columns) + Math.max(columns, to - from)); soon(); } };
+    addEventListener("scroll", soon, { passive: true });
+    addEventListener("resize", again);
+    return {
+      list,
+      get shown() { return shown; },
+      show(refs) { shown = refs; if (list.isConnected) this.settle(); },
+      // Measures one tile, then makes those that the window holds, and as many below it.
+      settle() {
+        if (shown.length && !list.firstElementChild) fill(0, 1);
+        measure();
+        fill(0, Math.ceil(2 * innerHeight / (height || innerHeight)) * columns);
+        soon();
+      },
+      face: (ref) => nodes.get(ref)?.querySelector(".face"),
+      columns: () => { measure(); return columns; },
+      // Makes a tile exist, brings it into view and focuses it.
+      focus(at, block = "nearest") {
+        if (at < 0 || at >= shown.length) return false;
+        measure();
+        if (at < from || at >= to) {
+          const row = Math.floor(at / columns), span = Math.ceil(innerHeight / height);
+          fill((row - span) * columns, (row + span) * columns);
+        }
+        const face = nodes.get(shown[at]).querySelector(".face");
+        face.focus({ preventScroll: true });
+        face.closest(".tile").scrollIntoView({ block });
+        soon();
+        return true;
+      },
+      end() { removeEventListener("scroll", soon); removeEventListener("resize", again); cancelAnimationFrame(frame); },
+    };
   }
   function grid({ layer }) {
     const refs = layer ? layer.refs : I.layers.flatMap((one) => one.refs);
-    const list = h("ul", { class: "tiles" + (I.sound ? " sounding" : "") });
+    const list = rows(h("ul", { class: "tiles" + (I.sound ? " sounding" : "") }));
     const found = h("span", { role: "status" });
-    const nodes = new Map(refs.map((ref, order) => [ref, tile(ref, order)]));
-    const faces = new Map(refs.map((ref) => [wav(ref), nodes.get(ref).firstChild]));
+    const files = new Map(refs.map((ref) => [wav(ref), ref]));
     let lit = null;
     player.spots.add((current, now, running) => {
-      const face = faces.get(current);
+      const face = files.has(current) ? list.face(files.get(current)) : null;
       if (lit && lit !== face) lit.show(false, 0);
       lit = face && face.show ? face : null;
       if (lit) lit.show(running, now);
     });
     const update = () => {
-      const shown = ordered(refs).filter(matches);
-      list.replaceChildren(...shown.map((ref) => nodes.get(ref)));
-      found.textContent = shown.length === refs.length ? count(refs.length, "unit") : `${shown.length.toLocaleString("en")} of ${count(refs.length, "unit")}`;
+      const shown = ordered(refs.filter(matches));
+      list.show(shown);
+      found.textContent = shown.length === refs.length ? counted(refs) : `${unitsIn(shown).toLocaleString("en")} of ${counted(refs)}`;
       none.hidden = shown.length > 0 || !refs.length;
       select.value = state.sort;
       select.lastChild.textContent = state.like ? `similar to ${state.like.layer.name} ${unitName(state.like)}` : SORTS.like;
     };
-    const none = h("p", { class: "rest" }, "No unit matches. Search looks at layer names, unit numbers, labels and reasons such as “dead”.");
+    const none = h("p", { class: "rest" }, "No unit matches. Search looks at layer names, unit numbers, labels and states such as “dead” and “silent”.");
     const useful = Object.entries(SORTS).filter(([name]) => name === "like" || name === "unit" || refs.some((ref) => !last(name === "label" ? labelOf(ref) || null : ref.layer[name][ref.i])));
     const select = h("select", { class: "control", onchange: () => { state.sort = select.value; if (state.sort === "like" && !state.like) state.like = refs[0]; update(); } }, useful.map(([name, text]) => h("option", { value: name }, text)));
     const filter = h("select", { class: "control", onchange: () => { location.hash = filter.value ? path(filter.value) : "#/all"; } },
       h("option", { value: "" }, "all layers"), I.layers.map((one) => h("option", { value: one.name, selected: one === layer }, one.name)));
-    list.addEventListener("pointerover", (event) => { const face = event.target.closest(".face"); if (face) state.hover = face; });
-    list.addEventListener("pointerleave", () => { state.hover = null; });
-    list.addEventListener("focusin", () => { state.hover = null; });
-    const missing = layer ? layer.planned - layer.key.length : 0;
-    view = { update, list };
-    update();
+    const states = [["dead", refs.some(dead)], ["silent", refs.some(constant)]].filter(([, is]) => is);
+    const only = states.length > 0 && h("select", { class: "control", onchange: () => { search.value = only.value; ask(only.value); update(); } },
+      h("option", { value: "" }, "all units"), states.map(([name]) => h("option", { value: name }, name)));
+    list.list.addEventListener("pointerover", (event) => { const face = event.target.closest(".face"); if (face) state.hover = face; });
+    list.list.addEventListener("pointerleave", () => { state.hover = null; });
+    list.list.addEventListener("focusin", (event) => { state.hover = null; const face = event.target.closest(".face"); if (face) view.cursor = face.ref; });
+    const missing = layer ? layer.planned - layer.units : 0;
+    view = { list, update: () => { update(); if (only) only.value = states.some(([name]) => name === state.query) ? state.query : ""; } };
+    view.update();
     return [h("h1", {}, layer ? layer.name : "All units"),
-      layer && h("p", { class: "soft" }, [layer.shape, `${layer.dead} dead`, `median score ${num(layer.median)}`].filter(Boolean).join(", ")), progress(),
-      h("div", { class: "tools" }, h("label", {}, "Layer", filter), h("label", {}, "Sort by", select), found, I.sound && h("span", { class: "soft hint" }, "Press a tile to hear it; ? lists the keys"), h("span", { class: "end" }, scaleLine())),
-      list, none, missing > 0 && h("p", { class: "rest" }, `${count(missing, "more unit")} of this layer not computed yet.`, I.command && [" Made by ", h("code", {}, I.command)])];
+      layer && h("p", { class: "soft" }, [layer.shape, `${layer.dead} dead`, I.natural && `${layer.unmoved} silent on ${probes()}`, `median score ${num(layer.median)}`].filter(Boolean).join(", ")), progress(),
+      h("div", { class: "tools" }, h("label", {}, "Layer", filter), h("label", {}, "Sort by", select), only && h("label", {}, "Show", only), found, I.sound && h("span", { class: "soft hint" }, "Press a tile to hear it; ? lists the keys"), h("span", { class: "end" }, scaleLine())),
+      list.list, none, missing > 0 && h("p", { class: "rest" }, `${count(missing, "more unit")} of this layer not computed yet.`, I.command && [" Made by ", h("code", {}, I.command)])];
   }
 
   // ---- unit
@@ -351,6 +444,18 @@
         h("div", { class: "frame", role: "img", "aria-label": `Picture at step ${step}`, style: { "background-image": `url("${address}")`, "background-size": `100% ${n * 100}%`, "background-position": `0 ${n > 1 ? (100 * i) / (n - 1) : 0}%`, ...(P.flat ? {} : { filter: "none" }) } }),
         h("p", {}, `step ${step}`), last(scores[i]) ? null : h("p", {}, `score ${num(scores[i], 2)}`)))));
   }
+  function together(entry, ref) {
+    if (!entry.others) return null;
+    const stem = `${ref.layer.slug}/${ref.key}`, all = entry.others.length + 1;
+    return h("section", { class: "panel wide" }, h("h2", {}, `The other inputs of this run`),
+      h("p", { class: "soft" }, `${all} were made together; the one above has the highest score.`),
+      h("ol", { class: "naturals others" }, entry.others.map((one) => {
+        const file = `${stem}.${one.rank + 1}`, name = `input ${one.rank + 1} of ${all}`, sound = I.sound ? one : null;
+        return h("li", {}, h("h3", {}, name), h("p", { class: "soft" }, `score ${num(one.score)}${sound && !sound.silent ? `, gain ${decibel(sound.gain)}` : ""}`),
+          figure({ file: file + ".png", alt: `Optimised ${name}`, sound: sound && !sound.silent ? file + ".wav" : null, seconds: sound && sound.seconds }),
+          sound && h("div", { class: "player" }, playButton(file + ".wav", sound, "Play", name)));
+      })));
+  }
   function naturals(entry, data, ref) {
     const heading = h("h2", {}, I.sound ? "Natural sounds" : "Natural inputs");
     if (!entry.natural || !entry.natural.length) {
@@ -360,7 +465,7 @@
     const curves = entry.natural.filter((one) => one.curve).flatMap((one) => one.curve);
     const low = Math.min(0, ...curves), high = Math.max(...curves, low + 1e-9);
     return h("section", { class: "panel" }, heading, h("p", { class: "soft" }, `${I.natural.count.toLocaleString("en")} ${I.sound ? "clips" : "inputs"}, ranked by this unit's activation (mean over positions).${curves.length ? ` Above each picture: its activation over time, ${num(low)} to ${num(high)}.` : ""}`),
-      entry.constant && h("p", { class: "note" }, `This unit gives the same value, ${num(entry.natural[0].value)}, on every one of them.`),
+      entry.constant && h("p", { class: "note" }, `Silent on ${probes()}: this unit gives the same value, ${num(entry.natural[0].value)}, on every one of them. ${dead(ref) ? "Optimisation found nothing that moves it either." : `It may still answer to its optimised ${I.sound ? "sound" : "input"}.`}`),
       h("ol", { class: "naturals" }, entry.natural.map((one) => {
         const clip = data.clips[one.clip], file = `natural/${one.clip}`, name = clip.name || `clip ${one.clip}`;
         return h("li", {}, h("h3", {}, name),
@@ -405,10 +510,13 @@
       if (document.activeElement !== slider || playing(file)) slider.value = t;
       clock.textContent = `${t.toFixed(2)} / ${sound.seconds.toFixed(2)} s`;
     });
-    const facts = h("dl", { class: "facts" }), left = h("section", { class: "panel" }, h("h2", {}, "What it responds to most"),
-      h("p", { class: "soft" }, I.sound ? `Optimised from noise. Colour is ${P.unit === "dB" ? "level in dB below full scale" : "value"}; press the picture to play from there.` : "Optimised from noise."),
-      figure({ file: picture(ref), alt: `Optimised input of ${layer.name} unit ${unitName(ref)}`, big: true, sound: sound && !sound.silent ? file : null, seconds: sound && sound.seconds }),
-      sound && h("div", { class: "player" }, playButton(file, sound, "Play", `unit ${unitName(ref)}`, true), slider, slider && clock, h("span", { class: "soft" }, sound.silent ? "below −60 dBFS; not amplified" : gainText(sound))), facts);
+    const gone = dead(ref), made = "What it responds to most", facts = h("dl", { class: "facts" });
+    const left = gone ? h("section", { class: "panel" }, h("h2", {}, made), h("div", { class: "gone" }, h("b", {}, "Nothing: this unit is dead."),
+      h("p", {}, `${sentence(reason)} What stands in the file below is where the search began, not what the unit prefers, so it is neither drawn nor played.`)), facts)
+      : h("section", { class: "panel" }, h("h2", {}, made),
+        h("p", { class: "soft" }, I.sound ? `Optimised from noise. Colour is ${P.unit === "dB" ? "level in dB below full scale" : "value"}; press the picture to play from there.` : "Optimised from noise."),
+        figure({ file: picture(ref), alt: `Optimised input of ${layer.name} unit ${unitName(ref)}`, big: true, sound: sound && !sound.silent ? file : null, seconds: sound && sound.seconds }),
+        sound && h("div", { class: "player" }, playButton(file, sound, "Play", `unit ${unitName(ref)}`, true), slider, slider && clock, h("span", { class: "soft" }, sound.silent ? "below −60 dBFS; not amplified" : gainText(sound))), facts);
     const body = h("div", { class: "unit" }, left);
     const known = [["score", num(layer.score[i], 4)], ["layer median", num(layer.median)], ...(last(layer.pitch[i]) ? [] : [["pitch", `${hertz(layer.pitch[i])}, ${note(layer.pitch[i])}`]]),
       ...(last(layer.bright[i]) ? [] : [["brightness", I.sound ? hertz(layer.bright[i]) : num(layer.bright[i])]]), ...(label ? [["label", label]] : [])];
@@ -420,19 +528,19 @@
       facts.append(...known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
       left.append(...[history(entry)].filter(Boolean));
       const siblings = layer.refs.filter((one) => one !== ref && layer.unit[one.i] === layer.unit[i] && layer.unit[i] >= 0);
-      body.append(...[naturals(entry, data, ref),
+      body.append(...[naturals(entry, data, ref), together(entry, ref),
         filmstrip(entry, ref), siblings.length && h("section", { class: "panel wide" }, h("h2", {}, "Other runs of this unit"), h("ul", { class: "tiles" + (I.sound ? " sounding" : "") }, siblings.map((one) => tile(one)))),
         files(entry, ref), call(entry)].filter(Boolean));
       paint();
     }).catch((error) => body.append(h("p", { class: "rest" }, `The details of this layer cannot be read: ${error.message}. Keep the folder ${I.base} beside this page.`)));
     return [h("div", { class: "title" }, h("h1", {}, `${layer.name} ${layer.unit[i] < 0 ? "" : "unit "}${unitName(ref)}${label ? ", " + label : ""}`), scaleLine(), step(-1, "← Previous"), step(1, "Next →")),
-      reason && h("p", { class: "note" }, `${reason[0].toUpperCase()}${reason.slice(1)}.`), body];
+      reason && h("p", { class: "note" }, sentence(reason)), body];
   }
 
   // ---- frame
   let view = {}, before = null;
   const search = h("input", { id: "search", class: "control", type: "search", placeholder: "Search units", "aria-label": "Search units (/)", autocomplete: "off", spellcheck: "false", oninput: () => {
-    state.query = search.value.trim();
+    ask(search.value.trim());
     if (view.update) view.update();
     else if (state.query) location.hash = "#/all";
   } });
@@ -454,6 +562,7 @@
     const r = route();
     stop();
     player.spots.clear();
+    if (view.list) view.list.end();
     view = {};
     const trail = [["#/", I.title]];
     if (r.layer) trail.push([path(r.layer.name), r.layer.name]);
@@ -463,21 +572,18 @@
     document.title = trail.length > 1 ? `${trail.slice(1).map(([, text]) => text).join(" ")} – ${I.title}` : I.title;
     const content = { network, grid, unit, lost: () => [h("h1", {}, "Nothing here"), h("p", { class: "lead" }, `There is no layer or unit “${r.at}”. `, h("a", { href: "#/" }, "Back to the network"))] }[r.view](r);
     main.replaceChildren(...content.flat(3).filter(Boolean));
-    if (before && r.view === "grid") {
-      const face = [...main.querySelectorAll(".face")].find((one) => one.ref === before);
-      if (face) { face.focus({ preventScroll: true }); face.scrollIntoView({ block: "center" }); } else scrollTo(0, 0);
-    } else scrollTo(0, 0);
+    scrollTo(0, 0);
+    if (view.list) view.list.settle();
+    if (before && r.view === "grid") view.list.focus(view.list.shown.indexOf(before), "center");
     before = r.view === "unit" ? r.layer.refs[r.i] : null;
     paint();
   }
   function move(key) {
-    const faces = [...main.querySelectorAll(".tiles .face")];
-    if (!faces.length) return false;
-    const at = faces.indexOf(document.activeElement);
-    if (at < 0) { faces[0].focus(); return true; }
-    const columns = getComputedStyle(faces[0].closest(".tiles")).gridTemplateColumns.split(" ").length;
-    const to = at + { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[key];
-    if (faces[to]) { faces[to].focus(); faces[to].scrollIntoView({ block: "nearest" }); }
+    const { list } = view, active = document.activeElement?.closest(".tile")?.querySelector(".face");
+    const at = list.shown.indexOf(active ? active.ref : view.cursor);
+    if (at < 0) return list.focus(0);
+    const columns = list.columns();
+    list.focus(at + { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[key]);
     return true;
   }
   addEventListener("keydown", (event) => {
@@ -486,11 +592,11 @@
     if (key === "Escape") {
       stop();
       if (!help.hidden) helper.click();
-      else if (event.target === search) { search.value = ""; state.query = ""; if (view.update) view.update(); search.blur(); }
+      else if (event.target === search) { search.value = ""; ask(""); if (view.update) view.update(); search.blur(); }
       return;
     }
     if (typing) {
-      if (event.target === search && (key === "ArrowDown" || key === "Enter") && view.update) { const face = main.querySelector(".face"); if (face) { face.focus(); event.preventDefault(); } }
+      if (event.target === search && (key === "ArrowDown" || key === "Enter") && view.update) { if (view.list && view.list.focus(0)) event.preventDefault(); }
       return;
     }
     if (event.target.matches("input[type=range]") && key.startsWith("Arrow")) return;
@@ -499,7 +605,7 @@
     else if (key === "?") helper.click();
     else if (key === "t") theme.click();
     else if (key === "u") { const r = route(); if (r.view === "unit") location.hash = path(r.layer.name); else if (r.view !== "network") location.hash = "#/"; }
-    else if (key === "m" && view.list) { const from = face || state.hover; if (!from) return; state.like = from.ref; state.sort = "like"; view.update(); from.focus(); scrollTo(0, 0); }
+    else if (key === "m" && view.list) { const from = face || state.hover; if (!from) return; state.like = from.ref; state.sort = "like"; view.update(); scrollTo(0, 0); view.list.focus(view.list.shown.indexOf(from.ref)); }
     else if (key === "Enter" && face) location.hash = unitLink(face.ref);
     else if (key === " " && (state.hover || face || view.sound) && !event.target.matches("a, .control")) { const target = state.hover || face; if (target) target.click(); else toggle(view.sound); }
     else if (key.startsWith("Arrow") && !event.shiftKey) {
