@@ -80,8 +80,10 @@ def save(network: Network, path: Any, *, overwrite: bool = False) -> pathlib.Pat
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
             draft = pathlib.Path(scratch) / folder.name
             draft.mkdir()
-            _write_arrays(draft / _ARRAYS, tree)
-            description["arrays"] = _fingerprint(draft / _ARRAYS)
+            # A network without weights has no arrays, and Orbax refuses to write none.
+            if jax.tree.leaves(tree):
+                _write_arrays(draft / _ARRAYS, tree)
+                description["arrays"] = _fingerprint(draft / _ARRAYS)
             (draft / _JSON).write_text(json.dumps(description, indent=1, allow_nan=False) + "\n", encoding="utf-8")
             if folder.exists():
                 old = pathlib.Path(scratch) / "replaced"
@@ -122,7 +124,7 @@ def load(path: Any, *, module: nn.Module | None = None) -> Network:
         target["domains"] = kept
     if (folder / _ARRAYS).is_dir() and _fingerprint(folder / _ARRAYS) != description.get("arrays"):
         raise NetworkFileError(f"the arrays of {folder} are damaged: they are not those its {_JSON} was written with")
-    tree = _read_arrays(folder, target)
+    tree = _read_arrays(folder, target) if jax.tree.leaves(target) else target
     found = tree.get("domains", {})
     try:
         return Network(

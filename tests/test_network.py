@@ -126,6 +126,18 @@ def test_weights_come_back_as_they_were_saved(tmp_path):
     assert digest(again) == digest(half)
 
 
+def test_a_network_without_weights_is_saved(tmp_path):
+    class Mean(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return x.mean(axis=(1, 2))
+
+    net = nd.Network(Mean(), {}, input=nd.domain.Image(shape=(4, 4, 2)))
+    again = nd.load(net.save(tmp_path / "mean"), module=Mean())
+    x = jnp.arange(32.0).reshape(1, 4, 4, 2)
+    chex.assert_trees_all_equal(again(x), net(x))
+
+
 def test_damaged_weights_are_noticed(network, tmp_path):
     folder = network.save(tmp_path / "net")
     other = jax.tree.map(lambda leaf: leaf + 1e-3, network).save(tmp_path / "other")

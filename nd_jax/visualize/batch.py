@@ -45,9 +45,11 @@ def visualize_batch(
     penalties: Sequence[Any] = (),
     optimizer: optax.GradientTransformation | None = None,
     steps: int = 512,
+    polish: float = 0.5,
     snapshots: int | Sequence[int] = 8,
     replicates: int | Sequence[int] = 1,
     inputs_per_lane: int = 1,
+    scale: Any = None,
     chunk_size: int | None = None,
     devices: Sequence[jax.Device] | None = None,
     start: Any = None,
@@ -68,10 +70,13 @@ def visualize_batch(
       penalties: subtracted from the objective, on the unperturbed input.
       optimizer: any Optax transformation, run per lane; None for Adam with learning rate 0.05.
       steps: updates per lane.
+      polish: the last share of the steps, 0 to 1, is without transforms: they find a robust optimum, and blur it.
       snapshots: how many inputs to keep on the way (first and last included, denser early), or the steps themselves.
       replicates: how often each objective is run, from different starts; or the number of the start for each lane.
       inputs_per_lane: inputs that one lane optimises together, k: the network sees them as one batch, and penalties
         with `couples = True` take all k at once. Without such a penalty they come out as k replicates would.
+      scale: factor on the penalties, one number a lane or one for all, such as the spread of each unit's activation on
+        natural inputs: a penalty's weight then means the same for every unit.
       chunk_size: lanes per compiled program on each device, rounded up to a multiple of 8; None picks from the memory
         that the compiled program needs.
       devices: where to run, the lanes spread over them; None for all local accelerators, or the (first) CPU device.
@@ -89,6 +94,7 @@ def visualize_batch(
         that does), in one sentence, before anything runs.
     """
     checks.check_settings(key, steps=steps, chunk_size=chunk_size, inputs_per_lane=inputs_per_lane, restarts=restarts)
+    checks.check_polish(polish)
     checks.check_kinds(objective, optimizer)
     bound = objective.bind(network)
     checks.check_replicates(replicates, len(bound))
@@ -110,6 +116,7 @@ def visualize_batch(
     else:
         lanes, copies = bound, np.asarray(replicates, int)
     moments = snapshot_steps(steps, snapshots)
+    scales = checks.spread_scale(scale, len(lanes))
     given = None if start is None else checks.spread_start(start, len(lanes), plan, network)
     began = time.perf_counter()
     run = Run(
@@ -119,6 +126,8 @@ def visualize_batch(
         _input_keys(key, lanes.labels, copies, inputs_per_lane),
         steps=steps,
         moments=moments,
+        polish=polish,
+        scale=scales,
         wish=chunk_size,
         devices=_devices(devices),
     )
@@ -131,12 +140,13 @@ def visualize_batch(
         key=key,
         plan=plan,
         steps=steps,
+        polish=polish,
         snapshots=moments,
         restarts=restarts,
         run=run,
         seconds=time.perf_counter() - began,
     )
-    return found.visualization(copies, described)
+    return found.visualization(copies, scales, described)
 
 
 def lane_keys(key: jax.Array, labels: Sequence[str], replicates: Sequence[int] | np.ndarray) -> jax.Array:
@@ -224,7 +234,7 @@ class _Found:
                 self.dead[lane], self.starts[lane] = False, name
                 _put(self.all, int(lane), self._common(piece), row)
 
-    def visualization(self, copies: np.ndarray, described: dict[str, Any]) -> Visualization:
+    def visualization(self, copies: np.ndarray, scales: np.ndarray, described: dict[str, Any]) -> Visualization:
         """The result for the caller."""
         run, found = self.run, self.all
         lanes = run.lanes.select(found.lanes)
@@ -239,6 +249,7 @@ class _Found:
             units=lanes.units,
             objective=lanes,
             replicates=copies[found.lanes],
+            scale=scales[found.lanes],
             inputs=found.inputs,
             parameters=found.parameters,
             scores=found.scores,

@@ -49,6 +49,24 @@ def check_settings(key: Any, *, steps: Any, chunk_size: Any, inputs_per_lane: An
             raise ValueError(f"{name} must be a whole number of {smallest} or more, got {value!r}")
 
 
+def check_polish(polish: Any) -> None:
+    """Raises ValueError unless polish is a share."""
+    if isinstance(polish, bool) or not isinstance(polish, (int, float, np.number)) or not 0 <= polish <= 1:
+        raise ValueError(f"polish is the share of the steps without transforms, 0 to 1, got {polish!r}")
+
+
+def spread_scale(scale: Any, lanes: int) -> np.ndarray:
+    """(lanes,) factors on the penalties, from one number, one a lane, or None.
+
+    Raises:
+      ValueError: another count, or a number that is negative or not finite.
+    """
+    numbers = np.asarray(1.0 if scale is None else scale, np.float32)
+    if numbers.shape not in ((), (lanes,)) or not np.all(np.isfinite(numbers)) or np.any(numbers < 0):
+        raise ValueError(f"scale must be one number of 0 or more, or one for each of {lanes} lanes, got {scale!r}")
+    return np.array(np.broadcast_to(numbers, (lanes,)))
+
+
 def check_probes(probes: Any, domain: Any) -> None:
     """Raises ValueError unless probes are a batch of finite inputs of the domain."""
     shapes = jax.tree.map(lambda leaf: tuple(np.shape(leaf)), probes)

@@ -31,6 +31,7 @@ def describe(
     key: jax.Array,
     plan: Plan,
     steps: int,
+    polish: float,
     snapshots: Sequence[int],
     restarts: int,
     run: Run,
@@ -59,6 +60,7 @@ def describe(
             "penalties": [plain(item) for item in plan.penalties],
             "optimizer": optimizers.name_of(plan.optimizer),
             "steps": int(steps),
+            "polish": float(polish),
             "snapshots": [int(step) for step in snapshots],
             "inputs_per_lane": plan.inputs,
             "restarts": int(restarts),
@@ -98,7 +100,8 @@ def restore_settings(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "penalties": tuple(_rebuild("penalty", item) for item in stored["penalties"]),
         "steps": stored["steps"],
         "snapshots": stored["snapshots"],
-        # Runs of before these settings had one input a lane and left units that did not answer alone.
+        # Runs of before these settings shook to the end, had one input a lane and left silent units alone.
+        "polish": stored.get("polish", 0.0),
         "inputs_per_lane": stored.get("inputs_per_lane", 1),
         "restarts": stored.get("restarts", 0),
     }

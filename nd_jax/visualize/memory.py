@@ -46,14 +46,19 @@ def choose(
     """
     room = available_bytes(device)
     whole = rounded(lanes)
+
+    def even(size: int) -> int:
+        # As many chunks as that size asks for, all of one size: the last one is not half empty.
+        return rounded(lanes / math.ceil(lanes / max(size, LEAST_LANES)))
+
     if wish is not None:
         size = min(rounded(wish), whole)
         _check_room(size, needed(size), room, device)
         return size
     target = min(_CPU_BYTES, room // 2) if device.platform == "cpu" else room // 2
-    size = min(_guess(network, plan, target), whole)
+    size = even(_guess(network, plan, target))
     found = needed(size)
-    best = min(max(int(target * size / max(found, 1)) // LEAST_LANES, 1) * LEAST_LANES, whole)
+    best = even(int(target * size / max(found, 1)) // LEAST_LANES * LEAST_LANES)
     # Twice off costs little; compiling again costs seconds. Nothing found: there are no steps to run.
     if found and (best > 2 * size or found > 2 * target):
         size, found = best, needed(best)

@@ -10,6 +10,7 @@ refuses what makes no sense there; `label` is a short text for reports.
 | `l1`, `l2`        | mean distance, mean squared distance, from silence        | values, values squared      |
 | `level`           | distance of the overall level from a target, or above it  | dB                          |
 | `silence`         | mean excess of the level above silence                    | dB                          |
+| `early`           | another penalty, in the first share of the steps only     | the penalty's               |
 """
 
 from __future__ import annotations
@@ -252,6 +253,51 @@ def silence(margin_db: float = 0.0, *, weight: float = 1.0) -> Silence:
       weight: factor of the objective's unit per dB.
     """
     return Silence(_not_negative("margin_db", margin_db), _not_negative("weight", weight))
+
+
+@dataclasses.dataclass(frozen=True)
+class Early:
+    """See `early`."""
+
+    penalty: Penalty
+    until: float = 0.5
+
+    @property
+    def weight(self) -> float:
+        return self.penalty.weight
+
+    @property
+    def label(self) -> str:
+        return f"{self.penalty.label} in the first {self.until:.0%} of the steps"
+
+    @property
+    def couples(self) -> bool:
+        return getattr(self.penalty, "couples", False)
+
+    def check(self, domain: Domain) -> None:
+        self.penalty.check(domain)
+
+    def __call__(self, x: jax.Array, domain: Domain) -> jax.Array:
+        return self.penalty(x, domain)
+
+
+def early(penalty: Penalty, until: float = 0.5) -> Early:
+    """A penalty that counts in the first share of the steps only.
+
+    It decides which of many near optima is climbed, such as the quietest, and then no longer pulls away from it.
+
+    Args:
+      penalty: any penalty.
+      until: the share of the steps in which it counts, above 0 to 1.
+
+    Raises:
+      ValueError: something that is no penalty, or another share.
+    """
+    if not (callable(penalty) and hasattr(penalty, "weight") and hasattr(penalty, "check")):
+        raise ValueError(f"early takes a penalty such as penalties.silence(), got {penalty!r}")
+    if not (isinstance(until, (int, float, np.number)) and 0 < until <= 1):
+        raise ValueError(f"until must be a share of the steps above 0 and up to 1, got {until!r}")
+    return Early(penalty, float(until))
 
 
 def _power(levels_db: jax.Array) -> jax.Array:

@@ -47,6 +47,32 @@ class Plan(NamedTuple):
     redirect: bool = False
 
 
+class Goal(NamedTuple):
+    """What a lane climbs, stacked over a chunk.
+
+    Attributes:
+      terms: `objectives.Bound.arrays`.
+      scale: factor on the penalties.
+    """
+
+    terms: Any
+    scale: Any
+
+
+class Clock(NamedTuple):
+    """Where in the run a step is, scalars.
+
+    Attributes:
+      step: number of the step.
+      total: steps of the run.
+      polish: the step from which on there are no transforms.
+    """
+
+    step: jax.Array
+    total: jax.Array
+    polish: jax.Array
+
+
 class Lane(NamedTuple):
     """The state of one lane; stacked over a chunk.
 
@@ -65,21 +91,23 @@ class Lane(NamedTuple):
     stuck: jax.Array
 
 
-def _lane_step(plan: Plan, network: Network, lane: Lane, arrays: Any, keys: jax.Array, step: jax.Array) -> Lane:
+def _lane_step(plan: Plan, network: Network, lane: Lane, goal: Goal, keys: jax.Array, clock: Clock) -> Lane:
     domain = network.input
     redirected = lane.stuck > 0 if plan.redirect else None
 
     def score(x: Any) -> jax.Array:
         # Summed, so that the gradient of one input does not depend on how many there are.
-        shaken = _each(plan, lambda key, one: _shake(plan, key, step, one, domain))(keys, x)
-        return jnp.sum(score_of(plan, network, shaken, arrays, redirected))
+        return jnp.sum(score_of(plan, network, _shaken(plan, keys, clock, x, domain), goal.terms, redirected))
 
     x, back = jax.vjp(lambda parameters: _render(plan, parameters, domain), lane.parameters)
     climb = jax.grad(score)(x)
     # The score's own gradient, not that of the penalties, says whether the unit answers at all.
     answers = _any_nonzero(climb)
-    cost = jax.grad(lambda x: _penalty(plan, x, domain))(x) if plan.penalties else jax.tree.map(jnp.zeros_like, climb)
-    (gradient,) = back(jax.tree.map(jnp.subtract, cost, climb))
+    downhill = jax.tree.map(jnp.negative, climb)
+    if plan.penalties:
+        cost = jax.grad(lambda x: goal.scale * _penalty(plan, clock, x, domain))(x)
+        downhill = jax.tree.map(jnp.add, downhill, cost)
+    (gradient,) = back(downhill)
     updates, state = plan.optimizer.update(gradient, lane.optimizer, lane.parameters)
     parameters = optax.apply_updates(lane.parameters, updates)
     finite = _all_finite((gradient, parameters)) & (lane.failed < 0)
@@ -89,7 +117,7 @@ def _lane_step(plan: Plan, network: Network, lane: Lane, arrays: Any, keys: jax.
 
     honest = lane.stuck == 0 if plan.redirect else True
     stuck = jnp.where(honest, jnp.where(answers, 0, REDIRECTED_STEPS), lane.stuck - 1)
-    failed = jnp.where(finite | (lane.failed >= 0), lane.failed, step)
+    failed = jnp.where(finite | (lane.failed >= 0), lane.failed, clock.step)
     return Lane(
         keep(parameters, lane.parameters), keep(state, lane.optimizer), failed, lane.moved | (honest & answers), stuck
     )
@@ -104,30 +132,40 @@ def _render(plan: Plan, parameters: Any, domain: Any) -> Any:
     return _each(plan, lambda one: plan.parameterization.apply(one, domain))(parameters)
 
 
-def _shake(plan: Plan, key: jax.Array, step: jax.Array, x: Any, domain: Any) -> Any:
-    step_key = jax.random.fold_in(key, step)
-    for place, transform in enumerate(plan.transforms):
-        x = transform(jax.random.fold_in(step_key, place), x, domain)
-    return x
+def _shaken(plan: Plan, keys: jax.Array, clock: Clock, x: Any, domain: Any) -> Any:
+    """A lane's inputs after the transforms of this step; as they are while they are polished."""
+    if not plan.transforms:
+        return x
+
+    def shake(key: jax.Array, one: Any) -> Any:
+        step_key = jax.random.fold_in(key, clock.step)
+        for place, transform in enumerate(plan.transforms):
+            one = transform(jax.random.fold_in(step_key, place), one, domain)
+        return one
+
+    return jax.lax.cond(clock.step < clock.polish, _each(plan, shake), lambda keys, x: x, keys, x)
 
 
-def _penalty(plan: Plan, x: Any, domain: Any) -> jax.Array:
+def _penalty(plan: Plan, clock: Clock, x: Any, domain: Any) -> jax.Array:
     total = jnp.zeros((), jnp.float32)
     for item in plan.penalties:
         if getattr(item, "couples", False):
-            total = total + item.weight * item(x, domain)
+            value = item(x, domain)
         else:
-            total = total + item.weight * jnp.sum(_each(plan, lambda one, item=item: item(one, domain))(x))
+            value = jnp.sum(_each(plan, lambda one, item=item: item(one, domain))(x))
+        # A penalty with `until` counts in that first share of the steps only.
+        counts = clock.step < getattr(item, "until", 1.0) * clock.total
+        total = total + jnp.where(counts, item.weight, 0.0) * value
     return total
 
 
-def score_of(plan: Plan, network: Network, x: Any, arrays: Any, redirected: jax.Array | None = None) -> jax.Array:
+def score_of(plan: Plan, network: Network, x: Any, terms: Any, redirected: jax.Array | None = None) -> jax.Array:
     """The score of a lane's input, (), or of its inputs, (inputs,)."""
     names = tuple(dict.fromkeys(layer for _, layer, _ in plan.spec))
     batch = jax.tree.map(lambda leaf: leaf[None], x) if plan.inputs == 1 else x
     with redirected_gradients(redirected):
         _, activations = taps.forward(network, batch, names)
-    values = jax.vmap(lambda one: objectives.evaluate(plan.spec, arrays, one))(
+    values = jax.vmap(lambda one: objectives.evaluate(plan.spec, terms, one))(
         {name: activations[name] for name in names}
     )
     return values[0] if plan.inputs == 1 else values
@@ -162,35 +200,35 @@ def _resume(plan: Plan, parameters: Any) -> Lane:
 
 
 def _advance(
-    plan: Plan, count: int, network: Network, lane: Lane, arrays: Any, keys: jax.Array, step: jax.Array
+    plan: Plan, count: int, network: Network, lane: Lane, goal: Goal, keys: jax.Array, clock: Clock
 ) -> tuple[Lane, jax.Array]:
     along = jax.vmap(_lane_step, in_axes=(None, None, 0, 0, 0, None))
 
     def body(state: Lane, moment: jax.Array) -> tuple[Lane, None]:
-        return along(plan, network, state, arrays, keys, moment), None
+        return along(plan, network, state, goal, keys, clock._replace(step=moment)), None
 
     if count == 1:
-        lane = body(lane, step)[0]
+        lane = body(lane, clock.step)[0]
     else:
-        lane = jax.lax.scan(body, lane, step + jnp.arange(count, dtype=jnp.int32))[0]
+        lane = jax.lax.scan(body, lane, clock.step + jnp.arange(count, dtype=jnp.int32))[0]
     return lane, jnp.copy(lane.moved)
 
 
-def _evaluate(plan: Plan, network: Network, lane: Lane, arrays: Any) -> tuple[Any, jax.Array]:
-    def one(parameters: Any, values: Any) -> tuple[Any, jax.Array]:
+def _evaluate(plan: Plan, network: Network, parameters: Any, goal: Goal) -> tuple[Any, jax.Array]:
+    def one(parameters: Any, terms: Any) -> tuple[Any, jax.Array]:
         x = _render(plan, parameters, network.input)
-        return x, score_of(plan, network, x, values)
+        return x, score_of(plan, network, x, terms)
 
-    return jax.vmap(one)(lane.parameters, arrays)
+    return jax.vmap(one)(parameters, goal.terms)
 
 
-def _respond(plan: Plan, network: Network, parameters: Any, arrays: Any) -> tuple[jax.Array, jax.Array]:
-    def one(parameters: Any, values: Any) -> tuple[jax.Array, jax.Array]:
+def _respond(plan: Plan, network: Network, parameters: Any, goal: Goal) -> tuple[jax.Array, jax.Array]:
+    def one(parameters: Any, terms: Any) -> tuple[jax.Array, jax.Array]:
         x = _render(plan, parameters, network.input)
-        score, climb = jax.value_and_grad(lambda x: jnp.sum(score_of(plan, network, x, values)))(x)
+        score, climb = jax.value_and_grad(lambda x: jnp.sum(score_of(plan, network, x, terms)))(x)
         return score, _any_nonzero(climb)
 
-    return jax.vmap(one)(parameters, arrays)
+    return jax.vmap(one)(parameters, goal.terms)
 
 
 class Programs(NamedTuple):
@@ -199,10 +237,10 @@ class Programs(NamedTuple):
     Attributes:
       initialise: (plan, network, keys) -> the first state, one lane for each row of keys.
       resume: (plan, parameters (lanes, ...)) -> the first state of lanes that start from given parameters.
-      advance: (plan, count, network, lane, arrays, keys, step) -> the state `count` steps later, and a small array to
+      advance: (plan, count, network, lane, goal, keys, clock) -> the state `count` steps later, and a small array to
         wait for. The old state is given away.
-      evaluate: (plan, network, lane, arrays) -> the inputs (lanes, ...) and their scores, without transforms.
-      respond: (plan, network, parameters, arrays) -> scores (lanes,) and whether the score has a gradient there.
+      evaluate: (plan, network, parameters, goal) -> the inputs (lanes, ...) and their scores, without transforms.
+      respond: (plan, network, parameters, goal) -> scores (lanes,) and whether the score has a gradient there.
     """
 
     initialise: Any

@@ -34,7 +34,7 @@ STARTS = 64
 OWN, REDIRECTED = "own", "own, redirected gradients"
 
 # Steps with redirected gradients after which a lane without one of its own is given up.
-_PATIENCE = 4 * program.REDIRECTED_STEPS
+_PATIENCE = 8 * program.REDIRECTED_STEPS
 # Probing inputs that are tried as starts, the best first.
 _PROBES = 4
 _RESTART = 0xFFFFFFFE

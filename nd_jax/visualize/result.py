@@ -36,6 +36,7 @@ _FIELDS = (
     "snapshots",
     "snapshot_steps",
     "steps_done",
+    "scale",
 )
 
 
@@ -57,6 +58,7 @@ class Visualization:
       status: (n,) "ok", or why not in plain words ("dead: no response from 64 starts").
       starts: (n,) where each lane began: "own"; or, for one that was rescued, "own, redirected gradients", "seed 17",
         "probe 203".
+      scale: (n,) the factor on the penalties; None for results of before there was one.
       manifest: versions, key, settings, time: what `rerun` needs.
       objective: what each lane climbed, for `rerun`; None for results of different objectives that were joined.
     """
@@ -78,6 +80,7 @@ class Visualization:
     manifest: Mapping[str, Any]
     objective: Bound | None = None
     starts: tuple[str, ...] = ()
+    scale: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -124,6 +127,7 @@ class Visualization:
             steps_done=self.steps_done[index],
             status=tuple(self.status[i] for i in index),
             starts=tuple(self.starts[i] for i in index) if self.starts else (),
+            scale=None if self.scale is None else self.scale[index],
         )
 
     def _index(self, lanes: Any) -> np.ndarray:
@@ -162,6 +166,7 @@ class Visualization:
         settings: dict[str, Any] = {"key": manifest.restore_key(stored), **manifest.restore_settings(stored), **changes}
         index = self._index(lanes)
         settings.setdefault("replicates", self.replicates[index])
+        settings.setdefault("scale", None if self.scale is None else self.scale[index])
         from_probes = [self.labels[i] for i in index if self.starts and self.starts[i].startswith("probe ")]
         if from_probes and "probes" not in changes:
             raise ValueError(
@@ -315,7 +320,10 @@ def concatenate(results: Sequence[Visualization]) -> Visualization:
             name: sum((getattr(item, name) for item in results), ())
             for name in ("labels", "layers", "status", "starts")
         },
-        **{name: join(name, 0) for name in ("units", "replicates", "inputs", "parameters", "scores", "steps_done")},
+        **{
+            name: join(name, 0)
+            for name in ("units", "replicates", "inputs", "parameters", "scores", "steps_done", "scale")
+        },
         **{name: join(name, 1) for name in ("history", "snapshots")},
     }
     return dataclasses.replace(first, **joined)

@@ -71,10 +71,14 @@ class Run:
         *,
         steps: int,
         moments: tuple[int, ...],
+        polish: float,
+        scale: np.ndarray,
         wish: int | None,
         devices: Sequence[jax.Device],
     ):
         self.plan, self.lanes, self.keys, self.steps, self.moments = plan, lanes, keys, steps, moments
+        self._goals = program.Goal(lanes.arrays, np.asarray(scale, np.float32))
+        self._total = (jnp.asarray(steps, jnp.int32), jnp.asarray(steps - round(polish * steps), jnp.int32))
         alone = len(devices) == 1 and devices[0] == jax.local_devices()[0]
         mesh = None if alone else Mesh(np.asarray(devices), (program.LANES,))
         self.programs = program.programs(mesh)
@@ -96,17 +100,16 @@ class Run:
             return 0
         count = lanes * self._devices
         keys = self._shapes(jax.eval_shape(lambda: self.keys[np.zeros(count, int)]))
-        arrays = self._shapes(
+        goal = self._shapes(
             jax.tree.map(
                 lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape[1:]), jax.dtypes.canonicalize_dtype(leaf.dtype)),
-                self.lanes.arrays,
+                self._goals,
             )
         )
         began = time.perf_counter()
         state = self._shapes(jax.eval_shape(self.programs.initialise, self.plan, self._network, keys))
-        moment = jnp.zeros((), jnp.int32)
         lowered = self.programs.advance.lower(
-            self.plan, _steps_per_call(self.steps), self._network, state, arrays, keys, moment
+            self.plan, _steps_per_call(self.steps), self._network, state, goal, keys, self._clock(0)
         )
         stats = lowered.compile().memory_analysis()
         self.compile_seconds += time.perf_counter() - began
@@ -119,6 +122,9 @@ class Run:
             - stats.alias_size_in_bytes
         )
         return self.memory_bytes
+
+    def _clock(self, step: int) -> program.Clock:
+        return program.Clock(jnp.asarray(step, jnp.int32), *self._total)
 
     def _shapes(self, tree: Any) -> Any:
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self._split), tree)
@@ -163,7 +169,7 @@ class Run:
         start: Any,
         early: int,
     ) -> Piece:
-        padded, keys, arrays = self._operands(index)
+        padded, keys, goal = self._operands(index)
         if start is None:
             lane = self.programs.initialise(plan, self._network, keys)
         else:
@@ -176,8 +182,7 @@ class Run:
                 before = None
                 while done < stop:
                     count = _steps_per_call(stop - done)
-                    moment = jnp.asarray(done, jnp.int32)
-                    lane, beat = self.programs.advance(plan, count, self._network, lane, arrays, keys, moment)
+                    lane, beat = self.programs.advance(plan, count, self._network, lane, goal, keys, self._clock(done))
                     done += count
                     # One call ahead of the device: it never waits for the host.
                     self._wait(before if before is not None and done < stop else beat)
@@ -188,13 +193,13 @@ class Run:
                 if stop == early:
                     moved_early = np.asarray(lane.moved)
                 if stop in self.moments:
-                    kept.append((stop, *self._evaluate(lane, arrays)))
+                    kept.append((stop, *self._evaluate(lane.parameters, goal)))
         except KeyboardInterrupt:
             if any(leaf.is_deleted() for leaf in jax.tree.leaves(lane)):
                 # It came between the donation of the old state and the arrival of the new one.
                 raise
             self.interrupted = True
-        inputs, scores = kept[-1][1:] if kept and kept[-1][0] == done else self._evaluate(lane, arrays)
+        inputs, scores = kept[-1][1:] if kept and kept[-1][0] == done else self._evaluate(lane.parameters, goal)
         self.loop_seconds += time.perf_counter() - began
         piece = Piece(
             padded,
@@ -215,10 +220,10 @@ class Run:
         return short._replace(kept=tuple(cut))
 
     def _operands(self, index: np.ndarray) -> tuple[np.ndarray, Any, Any]:
-        """A chunk's lanes, keys and arrays. Dummies repeat its first lane."""
+        """A chunk's lanes, keys and goals. Dummies repeat its first lane."""
         padded = np.concatenate([index, np.full(self.size - len(index), index[0])])
-        arrays = jax.tree.map(jnp.asarray, self.lanes.select(padded).arrays)
-        return padded, self._placed(self.keys[padded]), self._placed(arrays)
+        goal = jax.tree.map(lambda leaf: jnp.asarray(leaf[padded]), self._goals)
+        return padded, self._placed(self.keys[padded]), self._placed(goal)
 
     def place(self, values: Any) -> Any:
         """A tree (n, ...) of at most `size` rows on the devices, filled up with its first row."""
@@ -232,8 +237,8 @@ class Run:
     def _placed(self, tree: Any) -> Any:
         return tree if self._split is None else jax.device_put(tree, self._split)
 
-    def _evaluate(self, lane: program.Lane, arrays: Any) -> Any:
-        return jax.device_get(self.programs.evaluate(self.plan, self._network, lane, arrays))
+    def _evaluate(self, parameters: Any, goal: program.Goal) -> Any:
+        return jax.device_get(self.programs.evaluate(self.plan, self._network, parameters, goal))
 
     def _wait(self, beat: jax.Array) -> None:
         began = time.perf_counter()
@@ -245,9 +250,9 @@ class Run:
         found = []
         for first in range(0, len(index), self.size):
             part = index[first : first + self.size]
-            _, keys, arrays = self._operands(part)
+            _, keys, goal = self._operands(part)
             lane = self.programs.initialise(self.plan, self._network, keys)
-            found.append(self._evaluate(lane, arrays)[1][: len(part)])
+            found.append(self._evaluate(lane.parameters, goal)[1][: len(part)])
         return np.concatenate(found)
 
     def respond(self, index: np.ndarray, parameters: Any) -> tuple[np.ndarray, np.ndarray]:

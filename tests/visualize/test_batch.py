@@ -206,6 +206,29 @@ def test_penalties_and_transforms_matter(network):
     assert not np.allclose(shaken.inputs, plain.inputs)
 
 
+def test_transforms_stop_where_polishing_begins(network):
+    shaken, polished, plain = (run(network, [0, 3], steps=30, **s) for s in ({"polish": 0}, {}, {"transforms": ()}))
+    assert (polished.scores > shaken.scores).all()
+    chex.assert_trees_all_equal(run(network, [0, 3], steps=30, polish=1).inputs, plain.inputs)
+    # The last half of a polished run is a run without transforms from where the first half ended.
+    halfway = run(network, [0, 3], steps=30, snapshots=[15])
+    same = run(network, [0, 3], steps=15, polish=0)
+    chex.assert_trees_all_equal(halfway.snapshots[0], same.inputs)
+
+
+def test_early_penalties_end_and_scale_is_per_lane(network):
+    loud = {"transforms": (), "steps": 30, "snapshots": [15, 30]}
+    quiet = nd.penalties.silence(weight=0.2)
+    always = run(network, [0, 1], penalties=[quiet], **loud)
+    early = run(network, [0, 1], penalties=[nd.penalties.early(quiet, 0.5)], **loud)
+    chex.assert_trees_all_equal(early.snapshots[0], always.snapshots[0])
+    assert (early.scores > always.scores).all()
+    scaled = run(network, [0, 1], penalties=[quiet], scale=[1.0, 0.0], **loud)
+    chex.assert_trees_all_equal(scaled.inputs[0], always.inputs[0])
+    chex.assert_trees_all_equal(scaled.inputs[1], run(network, [1], **loud).inputs[0])
+    chex.assert_trees_all_equal(scaled.rerun(1, progress=False).inputs[0], scaled.inputs[1])
+
+
 def test_start_is_where_it_begins(network):
     first = run(network, [0, 1])
     again = run(network, [0, 1], start=first.parameters, steps=0)
@@ -261,6 +284,10 @@ def test_select_and_concatenate(network):
         ({"key": 3}, "key must be a JAX key"),
         ({"steps": -1}, "steps must be a whole number"),
         ({"steps": 1.5}, "steps must be a whole number"),
+        ({"polish": 1.5}, "polish is the share of the steps without transforms"),
+        ({"scale": [1.0, 2.0]}, "scale must be one number of 0 or more"),
+        ({"scale": -1.0}, "scale must be one number of 0 or more"),
+        ({"inputs_per_lane": 0}, "inputs_per_lane must be a whole number of 1 or more"),
         ({"replicates": 0}, "replicates must be a whole number of 1 or more"),
         ({"replicates": [0, 1]}, "one of 0 or more for each of 1 lanes"),
         ({"chunk_size": 0}, "chunk_size must be a whole number"),
