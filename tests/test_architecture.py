@@ -26,7 +26,8 @@ LEVELS = {
     "visualize": 5,
     "dissect": 5,
     "report": 6,
-    "experiments": 7,
+    "bench": 7,
+    "experiments": 8,
 }
 
 # The one call upward: when a notebook shows a result, the result asks the report to draw it.

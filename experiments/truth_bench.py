@@ -1,0 +1,87 @@
+"""How near do nd_jax's methods come to the truth? Networks with planted units, whose preferences are known.
+
+python experiments/truth_bench.py --seeds 11 12 13          # a page at out/truth/index.html
+python experiments/truth_bench.py --quick                   # a small run of every part, for tests
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+import jax
+
+from nd_jax.bench import page, planted, story, visualization
+from nd_jax.bench.chapter import Chapter, Tell
+from nd_jax.runtime import command_line, enable_compilation_cache
+
+Name = Literal["visualization"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What to measure, and where to put the report."""
+
+    seeds: tuple[int, ...] = (1, 2, 3)
+    """Each draws its own templates, weights and networks."""
+    steps: int = 256
+    """Optimizer steps for each unit, in every recipe."""
+    chapters: tuple[Name, ...] = ("visualization",)
+    """What to measure."""
+    quick: bool = False
+    """Small networks, few steps, three recipes: shows that everything runs, not how good it is."""
+    out: pathlib.Path = pathlib.Path("out/truth")
+    """The folder to write."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status, which is 0 also when a requirement is not met."""
+    settings = command_line(Settings, arguments, __doc__)
+    enable_compilation_cache()
+    given = sys.argv[1:] if arguments is None else arguments
+    command = " ".join(["python experiments/truth_bench.py", *map(shlex.quote, given)])
+    try:
+        index = run(settings, command)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"open {index}")
+    return 0
+
+
+def run(settings: Settings, command: str = "python experiments/truth_bench.py") -> pathlib.Path:
+    """Does what the settings say; returns the path of the page."""
+    if not settings.seeds or settings.steps < 8:
+        raise ValueError(f"at least one seed and 8 steps are needed, got {settings.seeds} and {settings.steps}")
+    began = time.perf_counter()
+    found = [_CHAPTERS[name](settings, lambda line: print(line, flush=True)) for name in settings.chapters]
+    seconds = time.perf_counter() - began
+    for each in found:
+        print(f"\n{each.title}\n\n{each.text}\n")
+    return page.write(found, settings.out, command=command, seconds=seconds)
+
+
+def _visualization(settings: Settings, tell: Tell) -> Chapter:
+    size = planted.QUICK if settings.quick else planted.Size()
+    keys = {seed: jax.random.key(seed) for seed in settings.seeds}
+    measured = visualization.measure_all(
+        keys,
+        size,
+        tell,
+        steps=min(settings.steps, 24) if settings.quick else settings.steps,
+        restarts=4 if settings.quick else 64,
+        compared=2 if settings.quick else None,
+    )
+    return story.chapter(measured)
+
+
+_CHAPTERS = {"visualization": _visualization}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,246 @@
+"""The recipes that are compared: nd_jax's default, a plain Lucid recipe, and the default with one idea changed."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nd_jax.bench.planted import Planted
+from nd_jax.domain import LogMel
+from nd_jax.visualize import Visualization, parameterizations, penalties, transforms, visualize_batch
+
+QUIET = 0.3
+"""The demo's silence prior: standard deviations of a natural activation that one dB of mean level costs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """One way to look for what units like.
+
+    Attributes:
+      name: short and unique.
+      idea: what is different from the default, in plain words.
+      parameterization: of the domain, None for its default.
+      transforms: of the domain, None for its default.
+      polish: share of the steps, the last ones, without transforms; None for the default of `visualize_batch`.
+      quiet: weight of the silence prior, in standard deviations of a natural activation per dB; 0 for none.
+      smooth: weight of total variation along time and frequency, in the same unit per mean step of the whole range.
+      early: whether priors end where the polish begins.
+      own_spread: whether the priors are weighed by each unit's own standard deviation on natural sounds, or by the
+        median over its layer.
+      finish: whether the polish goes on in pixels from where the other parameterization had come.
+      adds: whether the idea is on in this recipe and off in the default; otherwise it is the other way round.
+    """
+
+    name: str
+    idea: str
+    parameterization: Callable[[LogMel], Any] | None = None
+    transforms: Callable[[LogMel], tuple[Any, ...]] | None = None
+    polish: float | None = None
+    quiet: float = QUIET
+    smooth: float = 0.0
+    early: bool = True
+    own_spread: bool = True
+    finish: bool = False
+    adds: bool = False
+
+    @property
+    def share(self) -> float:
+        """The share of the steps that is polish."""
+        return float(_POLISH if self.polish is None else self.polish)
+
+    def look(
+        self,
+        planted: Planted,
+        *,
+        key: jax.Array,
+        steps: int,
+        spread: np.ndarray,
+        moments: tuple[int, ...],
+        probes: Any = None,
+        restarts: int = 0,
+    ) -> Found:
+        """Runs the recipe on a planted network.
+
+        Args:
+          planted: the network.
+          key: a JAX key.
+          steps: in all.
+          spread: (units,) what the priors are weighed by.
+          moments: steps at which the scores are kept.
+          probes: natural inputs for units that do not answer.
+          restarts: starts for them; 0 for no rescue.
+        """
+        domain, last = planted.domain, round(self.share * steps)
+        costs: list[Any] = []
+        if self.quiet:
+            costs.append(penalties.silence(weight=self.quiet))
+        if self.smooth:
+            costs.append(penalties.total_variation(time=1.0, frequency=1.0, weight=self.smooth))
+        chosen = parameterizations.default(domain) if self.parameterization is None else self.parameterization(domain)
+        settings: dict[str, Any] = {
+            "key": key,
+            "parameterization": chosen,
+            "transforms": None if self.transforms is None else self.transforms(domain),
+            "penalties": costs,
+            "scale": spread,
+            "probes": probes,
+            "restarts": restarts,
+            "progress": False,
+        }
+        if not (self.finish and last):
+            if self.early and last < steps:
+                settings["penalties"] = [penalties.early(cost, 1.0 - self.share) for cost in costs]
+            found = visualize_batch(
+                planted.network, planted.objective, steps=steps, polish=self.share, snapshots=moments, **settings
+            )
+            return Found.of(found)
+        turn = steps - last
+        before = [moment for moment in moments if moment <= turn] or [0]
+        first = visualize_batch(
+            planted.network, planted.objective, steps=turn, polish=0.0, snapshots=before, **settings
+        )
+        pixels = parameterizations.pixels()
+        start = jax.vmap(lambda x: pixels.invert(x, domain))(jnp.asarray(first.inputs))
+        settings |= {"parameterization": pixels, "transforms": (), "restarts": 0, "start": jax.device_get(start)}
+        if self.early:
+            settings["penalties"] = []
+        after = [moment - turn for moment in moments if moment >= turn] or [last]
+        second = visualize_batch(planted.network, planted.objective, steps=last, snapshots=after, **settings)
+        return Found.of(first).then(Found.of(second), turn)
+
+
+_POLISH = inspect.signature(visualize_batch).parameters["polish"].default
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Found:
+    """What a recipe found: inputs (n, bands, frames, 1), scores (n,), dead (n,), scores on the way (moments, n)."""
+
+    inputs: np.ndarray
+    scores: np.ndarray
+    dead: np.ndarray
+    status: tuple[str, ...]
+    moments: tuple[int, ...]
+    history: np.ndarray
+
+    @staticmethod
+    def of(result: Visualization) -> Found:
+        """From a result of `visualize_batch`."""
+        dead = np.asarray([status.startswith("dead") for status in result.status])
+        return Found(
+            inputs=np.asarray(result.inputs),
+            scores=result.scores,
+            dead=dead,
+            status=result.status,
+            moments=result.snapshot_steps,
+            history=result.history,
+        )
+
+    def then(self, later: Found, steps: int) -> Found:
+        """Followed by a second run that began after `steps` steps where this one ended; who is dead is known by now."""
+        moments = (*self.moments, *(steps + moment for moment in later.moments if moment > 0))
+        kept = [row for moment, row in zip(later.moments, later.history, strict=True) if moment > 0]
+        history = np.concatenate([self.history, np.stack(kept)]) if kept else self.history
+        return Found(later.inputs, later.scores, self.dead, self.status, moments, history)
+
+
+def default() -> Recipe:
+    """What nd_jax does when it is not asked for anything else, with the demo's silence prior."""
+    return Recipe("default", "nd_jax as it comes")
+
+
+def lucid() -> Recipe:
+    """A plain Lucid recipe, for which a spectrogram is an image: its Fourier image, its transforms, no audio priors.
+
+    Source: Lucid, `optvis/render.py` and `optvis/transform.py: standard_transforms` (pad 12, jitter 8, scale 0.9 to
+    1.1, rotate by up to 10 degrees, jitter 4 on 128 pixels), here as parts of the shorter side; start in the middle.
+    """
+
+    def moves(domain: LogMel) -> tuple[Any, ...]:
+        side = min(domain.shape[:2])
+        coarse, fine = max(1, side * 8 // 128), max(1, side * 4 // 128)
+        # Lucid's 12 pixels of padding give jitter something grey to move in; `fill` does so here.
+        return (
+            transforms.jitter(coarse, allow_on_sound=True),
+            transforms.scale(0.9, 1.1, allow_on_sound=True),
+            transforms.rotate(10.0, allow_on_sound=True),
+            transforms.jitter(fine, allow_on_sound=True),
+        )
+
+    return Recipe(
+        "lucid",
+        "a plain Lucid recipe, without anything for sound",
+        parameterization=lambda domain: parameterizations.fourier(start=0.5),
+        transforms=moves,
+        polish=0.0,
+        quiet=0.0,
+    )
+
+
+def variants(base: Recipe, domain: LogMel, natural: np.ndarray) -> tuple[Recipe, ...]:
+    """The base recipe with each idea changed: taken away where it is on, added where it is off.
+
+    Args:
+      base: what is changed.
+      domain: of the planted networks.
+      natural: (n, *domain.shape) natural inputs, which the axis scale is measured on.
+    """
+    natural_scale = parameterizations.natural_scale(domain, natural).axis_scale
+
+    def change(name: str, idea: str, **fields: Any) -> Recipe:
+        return dataclasses.replace(base, name=name, idea=idea, **fields)
+
+    def fourier(**fields: Any) -> Callable[[LogMel], Any]:
+        return lambda _: parameterizations.fourier(**fields)
+
+    found = [
+        change("pixels", "Fourier parameterization", parameterization=lambda _: parameterizations.pixels()),
+        change("bands", "band decorrelation", parameterization=fourier(bands="covariance"), adds=True),
+        change(
+            "axis scale",
+            "frequency scale per axis, from natural sound",
+            parameterization=fourier(axis_scale=natural_scale),
+            adds=True,
+        ),
+        change("white spectrum", "1/f weights of the spectrum", parameterization=fourier(decay=0.0)),
+        change("start 0.5", "start at -64 dB and not at -40 dB", parameterization=fourier(start=0.5)),
+        change("start mean", "start at the mean of natural sound", parameterization=fourier(start="mean"), adds=True),
+        change("no transforms", "all transforms together", transforms=lambda _: ()),
+    ]
+    usual = base.transforms(domain) if base.transforms is not None else transforms.default(domain)
+    for place, item in enumerate(usual):
+        rest = (*usual[:place], *usual[place + 1 :])
+        name = _words(item)
+        found.append(change(f"no {name}", name, transforms=lambda _, rest=rest: rest))
+    frame = domain.seconds_per_frame
+    for item in (
+        transforms.noise(level_db=-60.0),
+        transforms.time_mask(0.1 * domain.frames * frame),
+        transforms.band_mask(max(1, domain.shape[0] // 10)),
+        transforms.blur(frame),
+        transforms.bilateral(frame),
+    ):
+        name = _words(item)
+        if name not in map(_words, usual):
+            found.append(change(f"+ {name}", name, transforms=lambda _, item=item: (*usual, item), adds=True))
+    found.append(change("no silence prior", "silence prior", quiet=0.0))
+    found.append(change("strong silence prior", "silence prior three times as strong", quiet=3 * base.quiet, adds=True))
+    found.append(change("prior by layer", "silence prior in each unit's own spread, not its layer's", own_spread=False))
+    found.append(change("prior to the end", "silence prior only before the polish", early=False))
+    found.append(change("+ total variation", "total variation", smooth=10.0, adds=True))
+    found.append(change("no polish", "the last steps without transforms and priors", polish=0.0))
+    found.append(change("finish in pixels", "polish in pixels", finish=True, adds=True))
+    return tuple(found)
+
+
+def _words(transform: Any) -> str:
+    """`TimeShift` as "time shift"."""
+    name = type(transform).__name__
+    return "".join(" " + letter.lower() if letter.isupper() else letter for letter in name).strip()
