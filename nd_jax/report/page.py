@@ -94,9 +94,8 @@ class Page:
         self._inside: list[str] = []
         self._made: set[pathlib.Path] = set()
         self._kept: dict[str, dict[str, Any]] = {}
-        self._old: dict[str, tuple[pathlib.Path, dict[str, Any]]] = {}
+        self._old = _earlier(self.folder)
         if not single_file:
-            self._old = dict(_earlier(self.folder))
             self._write(MARKER, b"")
 
     def add(self, path: str, content: bytes) -> int:
@@ -118,17 +117,13 @@ class Page:
             return None
         folder, record = self._old[name]
         try:
-            for ending in record["endings"]:
-                target = self._target(stem + ending)
-                source = folder / (record["stem"] + ending)
-                try:
-                    os.link(source, target)
-                except FileExistsError:
-                    pass
-                except FileNotFoundError:
-                    return None
-                except OSError:
-                    shutil.copyfile(source, target)
+            sources = {stem + ending: folder / (record["stem"] + ending) for ending in record["endings"]}
+            if self.single_file:
+                for path, content in [(path, source.read_bytes()) for path, source in sources.items()]:
+                    self.add(path, content)
+            else:
+                for path, source in sources.items():
+                    _link(source, self._target(path))
         except OSError:
             return None
         self.remember(name, stem, record["endings"], record["about"])
@@ -195,6 +190,14 @@ class Page:
                 shutil.rmtree(old, ignore_errors=True)
             elif _DRAFT.fullmatch(old.name):
                 old.unlink(missing_ok=True)
+
+
+def _link(source: pathlib.Path, target: pathlib.Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        # Not every file system has links.
+        shutil.copyfile(source, target)
 
 
 def _earlier(folder: pathlib.Path) -> dict[str, tuple[pathlib.Path, dict[str, Any]]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import flax.linen as nn
 import jax
@@ -79,12 +80,11 @@ def wide(tmp_path_factory):
     found = nd.dissect.exemplars(network, waves, layers=list(UNITS), progress=False)
     found.constant["two"][:9] = True
     base = tmp_path_factory.mktemp("wide")
-    return {
-        name: report.atlas(
-            results, base / name, exemplars=found, title="Wide", single_file=name == "single", progress=False
-        )
-        for name in ("folder", "single")
-    }
+    folder = report.atlas(results, base / "folder", exemplars=found, title="Wide", progress=False)
+    # The files of the page that a folder held are kept, not made again, whatever the form of the next.
+    shutil.copytree(base / "folder", base / "single")
+    single = report.atlas(results, base / "single", exemplars=found, title="Wide", single_file=True, progress=False)
+    return {"folder": folder, "single": single}
 
 
 @pytest.fixture(params=["folder", "single"])
@@ -121,7 +121,7 @@ def settled(page, script):
 
 
 def nodes(page):
-    return page.run("return document.querySelectorAll('*').length")
+    return page.run("return document.querySelectorAll('body *:not(script)').length")
 
 
 def test_the_page_holds_more_than_a_thousand_units(wide):
@@ -135,7 +135,7 @@ def test_the_page_holds_more_than_a_thousand_units(wide):
 @pytest.mark.parametrize("where", ["", "#/all", "#/two", "#/two/7"])
 def test_first_paint(atlas, where):
     times = []
-    for _ in range(3):
+    for _ in range(4):
         atlas.open(where)
         entries = "performance.getEntriesByName('first-contentful-paint')"
         atlas.until(f"{entries}.length")
@@ -151,13 +151,13 @@ def test_first_paint(atlas, where):
 def test_search(atlas, where):
     total = sum(UNITS.values()) if where == "#/all" else UNITS["three"]
     atlas.open(where)
-    typed = "const s = document.getElementById('search'); s.value = '{}'; s.dispatchEvent(new Event('input', {{bubbles: true}}))"
+    typed = "const s = document.getElementById('search'); s.value = '{}'; s.dispatchEvent(new Event('input'))"
     expected = {"pitch 7": ["7"], "three 19": ["19"], "dead": None, "": None}
     for query, tiles in expected.items():
         if where == "#/three" and query.startswith("pitch"):
             continue
         times = []
-        for _ in range(5):
+        for _ in range(10):
             settled(atlas, typed.format("zzz"))
             assert atlas.tiles() == []
             times.append(settled(atlas, typed.format(query))[0])
@@ -205,8 +205,8 @@ def test_scrolling_shows_every_unit_and_keeps_the_page_small(page):
         assert page.run("return document.documentElement.scrollHeight") == pytest.approx(height, abs=2)
         # No part of the window is without its tiles.
         assert page.run(
-            "const b = document.querySelector('.tiles').getBoundingClientRect(), t = [...document.querySelectorAll('.tile')]"
-            ".map(n => n.getBoundingClientRect());"
+            "const b = document.querySelector('.tiles').getBoundingClientRect(),"
+            " t = [...document.querySelectorAll('.tile')].map(n => n.getBoundingClientRect());"
             "return Math.min(...t.map(r => r.top)) <= Math.max(b.top, 0) + 20"
             " && Math.max(...t.map(r => r.bottom)) >= Math.min(b.bottom, innerHeight) - 20"
         ), top
@@ -273,8 +273,8 @@ def test_outputs_stand_side_by_side(page):
 def test_dead_and_silent_are_two_states(page):
     page.open()
     numbers = page.run("return [...document.querySelectorAll('.three')].map(n => n.innerText)")
-    assert "13\ndead" in numbers[1]
-    assert "9\nsilent" in numbers[1]
+    assert "dead\n13" in numbers[1]
+    assert "silent\n9" in numbers[1]
     page.open("#/two")
     assert "13 dead, 9 silent on the 24 probing sounds" in page.run("return document.querySelector('main').innerText")
     chosen = (

@@ -154,7 +154,15 @@
   const ends = () => [P.low, (P.low + P.high) / 2, P.high].map((v) => `${num(v)}${P.unit ? " " + P.unit : ""}`);
   const scaleLine = () => P && P.flat && h("span", { class: "scale", title: "Every picture on this page is drawn on this range" },
     h("span", {}, `All pictures: ${ends()[0]}`), h("i", { class: "ramp", "aria-hidden": "true" }), ends()[2]);
-  const image = (file, alt, lazy) => h("img", { src: url(file), alt, class: P.flat ? "map" : "colour", width: P.columns, height: P.rows, loading: lazy ? "lazy" : null, decoding: lazy ? "async" : null });
+  // In a single file the pictures follow this script: those of the first view are filled in when all of it is read.
+  const read = new Promise((done) => { if (I.single && document.readyState === "loading") addEventListener("DOMContentLoaded", done); else done(); });
+  const image = (file, alt, lazy) => {
+    const late = I.single && document.readyState === "loading";
+    const img = pixels(late ? null : url(file), alt, lazy);
+    if (late) read.then(() => { img.src = url(file); });
+    return img;
+  };
+  const pixels = (src, alt, lazy) => h("img", { src, alt, class: P.flat ? "map" : "colour", width: P.columns, height: P.rows, loading: lazy ? "lazy" : null, decoding: lazy ? "async" : null });
 
   // A picture with axes; with a sound, pressing it plays from there and a playhead crosses it.
   function figure({ file, alt, sound, seconds, curve, big }) {
@@ -316,7 +324,7 @@
     function measure() {
       const style = getComputedStyle(list), first = list.firstElementChild;
       columns = style.gridTemplateColumns.split(" ").length;
-      if (first) height = first.offsetHeight + parseFloat(style.rowGap);
+      if (first) height = first.getBoundingClientRect().height + parseFloat(style.rowGap);
     }
     function fill(low, high) {
       from = Math.max(0, low);
@@ -331,7 +339,7 @@
     function look() {
       frame = 0;
       if (!list.isConnected || !shown.length) return;
-      if (!height || !columns) measure();
+      measure();
       const top = -list.getBoundingClientRect().top, many = Math.ceil(shown.length / columns), more = innerHeight;
       const a = Math.max(0, Math.floor(top / height)), b = Math.min(many, Math.ceil((top + innerHeight) / height));
       if (a * columns >= from && Math.min(b * columns, shown.length) <= to && to - from <= (3 * more / height + 4) * columns + columns) return;
@@ -347,11 +355,11 @@
       list,
       get shown() { return shown; },
       show(refs) { shown = refs; if (list.isConnected) this.settle(); },
-      // Measures one tile, then makes those that the window holds, and as many below it.
+      // Measures one tile, then makes those that the window holds; more come with scrolling.
       settle() {
         if (shown.length && !list.firstElementChild) fill(0, 1);
         measure();
-        fill(0, Math.ceil(2 * innerHeight / (height || innerHeight)) * columns);
+        fill(0, (Math.ceil(innerHeight / (height || innerHeight)) + 1) * columns);
         soon();
       },
       face: (ref) => nodes.get(ref)?.querySelector(".face"),
@@ -416,7 +424,7 @@
   // ---- unit
   function detail(layer) {
     if (!details.has(layer.slug)) details.set(layer.slug, new Promise((done, fail) => {
-      if (I.single) return done(JSON.parse($("data:" + layer.slug).textContent));
+      if (I.single) return read.then(() => done(JSON.parse($("data:" + layer.slug).textContent)));
       waiting.set(layer.slug, done);
       document.head.append(h("script", { src: `${I.base}/${layer.slug}.js`, onerror: () => { details.delete(layer.slug); fail(new Error(`${I.base}/${layer.slug}.js is missing`)); } }));
     }));
