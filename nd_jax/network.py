@@ -30,11 +30,12 @@ class _Static:
     module: nn.Module
     labels: Any
     apply_kwargs: tuple[tuple[str, Any], ...]
+    fast_convolutions: bool = False
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _Static):
             return False
-        if self.labels != other.labels:
+        if self.labels != other.labels or self.fast_convolutions != other.fast_convolutions:
             return False
         try:
             return bool(self.module == other.module and self.apply_kwargs == other.apply_kwargs)
@@ -72,6 +73,9 @@ class Network:
       apply_kwargs: keyword arguments of eval mode, {"train": False}.
       card: the model card, any JSON-ready dict (data, licence, quality, command, ...).
       edits: changes built in by `taps.edited`.
+      fast_convolutions: whether the module's `nn.Conv` and `nn.ConvTranspose` layers are computed by
+        `networks.conv` (docs/convolutions.md): the same numbers to rounding, sooner on a CPU. The built-in families do
+        so anyway.
 
     Raises:
       ValueError: labels whose number is not that of the output units, or variables that do not fit the module.
@@ -85,6 +89,7 @@ class Network:
     apply_kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     card: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     edits: tuple[Any, ...] = ()
+    fast_convolutions: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.module, nn.Module):
@@ -103,6 +108,8 @@ class Network:
         _set("apply_kwargs", types.MappingProxyType(dict(self.apply_kwargs)))
         _set("card", _Card(self.card))
         _set("edits", tuple(self.edits))
+        if not isinstance(self.fast_convolutions, bool):
+            raise ValueError(f"fast_convolutions must be True or False, got {self.fast_convolutions!r}")
         natural = _output_domain(self)
         if self.output is None:
             _set("output", natural)
@@ -112,7 +119,7 @@ class Network:
     def static(self) -> _Static:
         """Module, labels and settings: the part that decides which compiled program runs."""
         labels = tuple(self.labels.items()) if isinstance(self.labels, Mapping) else self.labels
-        return _Static(self.module, labels, tuple(sorted(self.apply_kwargs.items())))
+        return _Static(self.module, labels, tuple(sorted(self.apply_kwargs.items())), self.fast_convolutions)
 
     def __call__(self, x: Any) -> Any:
         """Eval-mode forward pass.
@@ -179,6 +186,7 @@ class Network:
             "edits": tuple(
                 data if function is None else function for data, function in zip(data_edits, functions, strict=True)
             ),
+            "fast_convolutions": static.fast_convolutions,
         }
         for name, value in values.items():
             object.__setattr__(network, name, value)

@@ -136,6 +136,7 @@ def load(path: Any, *, module: nn.Module | None = None) -> Network:
             apply_kwargs=kwargs,
             card=description.get("card") or {},
             edits=edits,
+            fast_convolutions=description.get("fast_convolutions", False),
         )
     except (TypeError, ValueError) as error:
         raise NetworkFileError(f"{folder / _JSON} does not fit its network: {_sentence(error)}") from None
@@ -258,6 +259,7 @@ def _describe(network: Network) -> dict[str, Any]:
         "labels": labels,
         "apply_kwargs": dict(network.apply_kwargs),
         "edits": [item.to_dict() for item in network.edits],
+        "fast_convolutions": network.fast_convolutions,
         "card": dict(network.card),
         "versions": {name: importlib.metadata.version(name) for name in _VERSIONED},
     }

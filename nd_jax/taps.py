@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nd_jax.edits import Ablate, Clamp, Edit, Insert, Scale
+from nd_jax.networks.fast import fast_convolutions
 from nd_jax.runtime import nearest
 
 if TYPE_CHECKING:
@@ -215,7 +216,8 @@ def forward(
     def wanted(module: nn.Module, method: str) -> bool:
         return method == "__call__" and "/".join(module.path) in paths
 
-    with _interceptor(replaced, known.calls if known else {}):
+    # The last interceptor is the innermost: edits see what the fast convolutions return.
+    with _interceptor(replaced, known.calls if known else {}), fast_convolutions(network.fast_convolutions):
         options: dict[str, Any] = {"capture_intermediates": wanted, "mutable": ["intermediates"]} if paths else {}
         result = network.module.apply(network.variables, x, **options, **dict(network.apply_kwargs))
     output, state = result if paths else (result, {})

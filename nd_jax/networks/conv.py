@@ -23,7 +23,7 @@ from jax.interpreters import ad, batching, mlir
 
 from nd_jax.networks import geometry as xla
 from nd_jax.networks import lowering
-from nd_jax.networks.geometry import Geometry
+from nd_jax.networks.geometry import Geometry, Pair
 
 
 def conv_general_dilated(
@@ -43,8 +43,9 @@ def conv_general_dilated(
     """`jax.lax.conv_general_dilated`, same arguments and result; faster on a CPU where XLA's own operation is slow.
 
     Channels-last 1-D and 2-D convolutions of float32 are done by the primitives of this module when JAX's default
-    backend is the CPU. Everything else (groups, input dilation, other layouts and types, accelerators, explicit
-    sharding) is XLA's own operation.
+    backend is the CPU; so are transposed ones (input dilation, stride 1). Everything else (groups, other layouts and
+    types, accelerators, explicit sharding) is XLA's own operation. A `precision` above the default keeps to ways that
+    form every product and sum it directly.
     """
     native = functools.partial(
         lax.conv_general_dilated,
@@ -62,28 +63,68 @@ def conv_general_dilated(
         **rest,
     )
     plain = feature_group_count == 1 and batch_group_count == 1 and not any(rest.values())
-    plain = plain and all(dilation == 1 for dilation in lhs_dilation or ())
     plain = plain and preferred_element_type in (None, jnp.float32) and _ours(lhs, rhs)
-    if not plain or lhs.ndim not in (3, 4) or 0 in (*lhs.shape, *rhs.shape) or not _channels_last(lhs, rhs, dimension_numbers):
+    if not plain or lhs.ndim not in (3, 4) or 0 in (*lhs.shape, *rhs.shape):
+        return native()
+    if not _channels_last(lhs, rhs, dimension_numbers):
         return native()
     spatial = lhs.ndim - 2
-    dilation = tuple(rhs_dilation) if rhs_dilation is not None else (1,) * spatial
+    ones = (1,) * spatial
+    strides, dilation = tuple(window_strides), tuple(rhs_dilation or ones)
+    spread = tuple(lhs_dilation or ones)
+    if len(strides) != spatial or len(dilation) != spatial or lhs.shape[-1] != rhs.shape[-2]:
+        return native()
     if isinstance(padding, str):
+        if max(spread) > 1:
+            return native()
         reach = [(size - 1) * step + 1 for size, step in zip(rhs.shape[:spatial], dilation, strict=True)]
-        padding = lax.padtype_to_pads(lhs.shape[1:-1], reach, window_strides, padding)
+        padding = lax.padtype_to_pads(lhs.shape[1:-1], reach, strides, padding)
     pads = tuple((int(low), int(high)) for low, high in padding)
-    geometry = Geometry(
-        _pair(window_strides, 1),
-        _pair(pads, (0, 0)),
-        _pair(dilation, 1),
-        _pair(lhs.shape[1:-1], 1),
-        _pair(rhs.shape, 1),
-    )
-    if min(min(pair) for pair in pads) < 0 or min(geometry.output_size) < 1:
+    try:
+        precision = _precision(precision)
+    except (TypeError, ValueError):
+        return native()
+    if max(spread) == 1:
+        primitive = conv_p
+        geometry = Geometry(
+            _pair(strides, 1), _pair(pads, (0, 0)), _pair(dilation, 1), _pair(lhs.shape[1:-1], 1), _pair(rhs.shape, 1)
+        )
+    elif max(strides) == 1:
+        primitive = conv_input_p
+        geometry = _transposed(
+            _pair(spread, 1), _pair(pads, (0, 0)), _pair(dilation, 1), _pair(lhs.shape[1:-1], 1), _pair(rhs.shape, 1)
+        )
+        rhs = jnp.flip(rhs, tuple(range(spatial))).swapaxes(-1, -2)
+    else:
+        return native()
+    sizes = (*geometry.input_size, *geometry.output_size)
+    if min(min(pair) for pair in geometry.padding) < 0 or min(sizes) < 1:
         return native()
     if spatial == 2:
-        return conv_p.bind(lhs, rhs, geometry=geometry, precision=precision)
-    return conv_p.bind(lhs[:, None], rhs[None], geometry=geometry, precision=precision)[:, 0]
+        return primitive.bind(lhs, rhs, geometry=geometry, precision=precision)
+    return primitive.bind(lhs[:, None], rhs[None], geometry=geometry, precision=precision)[:, 0]
+
+
+def _precision(precision: Any) -> Any:
+    """None, a `lax.Precision` or a pair of them; ValueError for what only `lax` knows (algorithms of products)."""
+    if precision is None:
+        precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    if isinstance(precision, (tuple, list)):
+        return tuple(lax.Precision(one) for one in precision)
+    return None if precision is None else lax.Precision(precision)
+
+
+def _transposed(spread: Pair, pads: tuple[Pair, Pair], dilation: Pair, size: Pair, kernel: Pair) -> Geometry:
+    """The convolution whose input gradient is the convolution of a picture with `spread - 1` zeros between pixels."""
+    padding, full = [], []
+    for axis in (0, 1):
+        reach = (kernel[axis] - 1) * dilation[axis]
+        low, high = pads[axis]
+        full.append((size[axis] - 1) * spread[axis] + 1 + low + high - reach)
+        # Pixels at the end that no window of the convolution reaches: fewer than a stride, or it had more windows.
+        beyond = max(high - reach, 0)
+        padding.append((reach - low, reach - high + beyond if beyond < spread[axis] else -1))
+    return Geometry(spread, (padding[0], padding[1]), dilation, (full[0], full[1]), kernel)
 
 
 def _pair(values: Sequence[Any], filler: Any) -> tuple[Any, Any]:

@@ -53,7 +53,9 @@ def convolve_input(g: jax.Array, w: jax.Array, geometry: Geometry, precision: An
 def convolve_kernel(x: jax.Array, g: jax.Array, geometry: Geometry, precision: Any = None) -> jax.Array:
     """The kernel gradient: Toom-Cook where it pays, products per tap for one tap or many channels, else swapped."""
     inputs, outputs = x.shape[3], g.shape[3]
-    axis = None if toom_cook.exact(precision) else toom_cook.best_axis(geometry, inputs, outputs)
+    # Both operands are transformed, and their product is one with a transpose: dearer than in the convolution.
+    limit = 1.5 * toom_cook.TRANSFORM
+    axis = None if toom_cook.exact(precision) else toom_cook.best_axis(geometry, inputs, outputs, limit)
     if axis is not None:
         return toom_cook.short_kernel(x, g, geometry, axis, precision)
     if math.prod(geometry.kernel_size) == 1 or inputs * outputs >= _WIDE * (inputs + outputs):

@@ -31,7 +31,7 @@ from nd_jax.networks.kernel_gradient import taps_kernel
 _POINTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2))
 _SIZE = len(_POINTS) + 1
 _TAPS = (2, 3, 4, 5)
-_TRANSFORM = 64  # what moving one number through a transform costs, in multiply-adds of a matrix product
+TRANSFORM = 64.0  # what moving one number through a transform costs, in multiply-adds of a matrix product
 
 
 @functools.cache
@@ -60,7 +60,7 @@ def _polynomial(roots: Sequence[Fraction]) -> list[Fraction]:
     return coefficients
 
 
-def best_axis(geometry: Geometry, inputs: int, outputs: int) -> int | None:
+def best_axis(geometry: Geometry, inputs: int, outputs: int, transform: float = TRANSFORM) -> int | None:
     """The axis along which Toom-Cook pays, None where neither does.
 
     It pays where the products saved outweigh the passes over input and output that the transforms need: with many
@@ -74,7 +74,7 @@ def best_axis(geometry: Geometry, inputs: int, outputs: int) -> int | None:
             continue
         kept = _tiles(geometry, axis) * geometry.dilation[axis] * _SIZE
         saved = other * inputs * outputs * (taps * geometry.output_size[axis] - kept)
-        gain = saved - _TRANSFORM * (inputs + outputs) * kept
+        gain = saved - transform * (inputs + outputs) * kept
         gains.append((gain / geometry.output_size[axis], axis))
     return max(gains)[1] if gains and max(gains)[0] > 0 else None
 
@@ -94,28 +94,29 @@ def _combine(weights: Sequence[float], terms: Sequence[jax.Array]) -> jax.Array:
     return functools.reduce(jnp.add, scaled)
 
 
-def _split(x: jax.Array, low: int, units: int, dilation: int, axis: int) -> jax.Array:
-    """Pads or crops an axis to `units` groups of `dilation` pixels and gives each group an axis of its own."""
+def _tiled(x: jax.Array, low: int, tiles: int, step: int, dilation: int, axis: int) -> jax.Array:
+    """Pads or crops an axis to whole tiles and splits it in three: tiles, `step` outputs a tile, `dilation` pixels."""
     config = [(0, 0, 0)] * 4
-    config[axis + 1] = (low, units * dilation - x.shape[axis + 1] - low, 0)
+    config[axis + 1] = (low, tiles * step * dilation - x.shape[axis + 1] - low, 0)
     x = lax.pad(x, jnp.zeros((), x.dtype), config)
-    return x.reshape(*x.shape[: axis + 1], units, dilation, *x.shape[axis + 2 :])
+    return x.reshape(*x.shape[: axis + 1], tiles, step, dilation, *x.shape[axis + 2 :])
 
 
-def _every(x: jax.Array, start: int, step: int, count: int, axis: int) -> jax.Array:
-    """Groups start, start + step, ... of a split axis, as one axis again."""
-    x = lax.slice_in_dim(x, start, start + (count - 1) * step + 1, step, axis + 1)
-    return x.reshape(*x.shape[: axis + 1], x.shape[axis + 1] * x.shape[axis + 2], *x.shape[axis + 3 :])
+def _picked(x: jax.Array, place: int, tiles: int, axis: int) -> jax.Array:
+    """What stands at one place (counted from the first tile's start) of every tile, as one axis again."""
+    start, inside = divmod(place, x.shape[axis + 2])
+    x = lax.slice_in_dim(x, start, start + tiles, 1, axis + 1)
+    x = lax.slice_in_dim(x, inside, inside + 1, 1, axis + 2)
+    return x.reshape(*x.shape[: axis + 1], tiles * x.shape[axis + 3], *x.shape[axis + 4 :])
 
 
 def _inputs(x: jax.Array, geometry: Geometry, axis: int) -> list[jax.Array]:
     """B^T d: six pictures, along the axis as long as there are tiles (times the dilation)."""
     taps, tiles = geometry.kernel_size[axis], _tiles(geometry, axis)
     step = _SIZE + 1 - taps
-    x = lax.optimization_barrier(
-        _split(x, geometry.padding[axis][0], tiles * step + taps - 1, geometry.dilation[axis], axis)
-    )
-    parts = [_every(x, k, step, tiles, axis) for k in range(_SIZE)]
+    low, dilation = geometry.padding[axis][0], geometry.dilation[axis]
+    x = lax.optimization_barrier(_tiled(x, low, tiles + (_SIZE - 1) // step, step, dilation, axis))
+    parts = [_picked(x, place, tiles, axis) for place in range(_SIZE)]
     return [lax.optimization_barrier(_combine(row, parts)) for row in matrices(taps)[2]]
 
 
@@ -163,8 +164,8 @@ def short_kernel(x: jax.Array, g: jax.Array, geometry: Geometry, axis: int, prec
     taps, tiles = geometry.kernel_size[axis], _tiles(geometry, axis)
     step = _SIZE + 1 - taps
     a, weights, _ = matrices(taps)
-    grouped = _split(g, 0, tiles * step, geometry.dilation[axis], axis)
-    parts = [_every(grouped, k, step, tiles, axis) for k in range(step)]
+    grouped = _tiled(g, 0, tiles, step, geometry.dilation[axis], axis)
+    parts = [_picked(grouped, place, tiles, axis) for place in range(step)]
     inner = _inner(geometry, axis)
     products = [
         taps_kernel(part, lax.optimization_barrier(_combine(column, parts)), inner, precision)
