@@ -1,7 +1,7 @@
 # make demo    an atlas of the shipped instrument-note network, path printed at the end
 # make test    lint, types, tests, a small demo, the notebooks, the wheel: what .ci/run calls
 # make lint    formatting, lint and types only
-# make bench   the speed figures of docs/numbers.md
+# make bench   the speed figures of docs/speed.md and docs/numbers.md
 # Each makes its own .venv and installs what it needs; a second call skips that.
 
 SHELL := /bin/bash
@@ -31,7 +31,8 @@ lint: $(VENV)/test.stamp
 	[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
 bench: $(VENV)/bench.stamp
-	$(BIN)/python experiments/bench.py $(ARGS)
+	$(BIN)/python experiments/benchmark_convolutions.py
+	$(BIN)/python experiments/benchmark_visualize.py $(ARGS)
 	$(BIN)/python experiments/benchmark_inverse.py
 
 format: $(VENV)/test.stamp

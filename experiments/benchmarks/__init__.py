@@ -1,0 +1,1 @@
+"""Parts of experiments/benchmark_visualize.py: cases, the PyTorch side, scale, accelerators, tables."""

@@ -1,0 +1,144 @@
+"""What the benchmark scripts share: tables with goals, the line about the machine, and putting both into a document."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import pathlib
+import platform
+import re
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+import jax
+
+import nd_jax as nd
+from nd_jax import runtime
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of a table.
+
+    Attributes:
+      what, figure: text.
+      goal: text; empty where there is none.
+      met: whether the goal is met; None where there is none.
+    """
+
+    what: str
+    figure: str
+    goal: str = ""
+    met: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """What one part of a benchmark found.
+
+    Attributes:
+      title: one line.
+      rows: the table.
+      figures: all numbers, JSON-ready.
+      note: a paragraph under the table.
+    """
+
+    title: str
+    rows: tuple[Row, ...]
+    figures: Mapping[str, Any]
+    note: str = ""
+
+    def markdown(self) -> str:
+        """The title in bold, the table, the note."""
+        goals = any(row.goal for row in self.rows)
+        lines = [f"**{self.title}**", ""]
+        lines += (
+            ["| what | figure | goal | met |", "|---|---|---|---|"] if goals else ["| what | figure |", "|---|---|"]
+        )
+        for row in self.rows:
+            met = {None: "", True: "yes", False: "**no**"}[row.met]
+            lines.append(f"| {row.what} | {row.figure} |" + (f" {row.goal} | {met} |" if goals else ""))
+        return "\n".join(lines) + (f"\n\n{self.note}" if self.note else "")
+
+
+def machine() -> dict[str, str]:
+    """Processor count, platform and versions."""
+    found = {
+        "cores": str(os.cpu_count()),
+        "platform": f"{platform.machine()} {platform.system()}",
+        "processor": _processor(),
+        "devices": ", ".join(sorted({device.device_kind for device in jax.devices()})),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "nd_jax": nd.__version__,
+    }
+    try:
+        import torch
+    except ImportError:
+        return found
+    return {**found, "torch": torch.__version__}
+
+
+def machine_line(found: Mapping[str, str], threads: int) -> str:
+    """`machine()` as one sentence."""
+    versions = ", ".join(f"{name} {found[name]}" for name in ("python", "jax", "nd_jax", "torch") if name in found)
+    used = f"{threads} threads each" if threads else "all cores"
+    return (
+        f"{found['cores']} cores ({used}), {found['processor']}, {found['platform']}; {found['devices']}; {versions}."
+    )
+
+
+def torch_side(say: bool = True) -> ModuleType | None:
+    """The module `torch_peers`, or None, and a line about it, where PyTorch is not installed."""
+    try:
+        runtime.require("torch", "bench")
+    except runtime.MissingExtraError as error:
+        if say:
+            print(f"PyTorch rows left out: {error}", flush=True)
+        return None
+    from nd_jax.experiments.benchmarks import torch_peers
+
+    return torch_peers
+
+
+def _processor() -> str:
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "unknown processor"
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else "unknown processor"
+
+
+def race(runs: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """Median seconds of each run; the runs take turns, so that all see the same machine. They must be warm."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            began = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - began)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def write_blocks(document: pathlib.Path, blocks: Mapping[str, str]) -> None:
+    """Replaces what stands between `<!-- name -->` and `<!-- /name -->` in a document.
+
+    Raises:
+      ValueError: the document has no such marks.
+    """
+    text = document.read_text(encoding="utf-8")
+    for name, block in blocks.items():
+        pattern = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)", re.DOTALL)
+        if not pattern.search(text):
+            raise ValueError(f"{document} has no <!-- {name} --> ... <!-- /{name} -->")
+        text = pattern.sub(functools.partial(_between, block), text)
+    document.write_text(text, encoding="utf-8")
+
+
+def _between(block: str, match: re.Match[str]) -> str:
+    return f"{match[1]}{block.strip()}\n{match[2]}"
