@@ -93,7 +93,7 @@ def run(settings: Settings) -> dict[str, Any]:
     swept = sweeps(network.input)
     if not swept:
         raise ValueError(f"there are no transforms for a domain of kind {network.input.kind!r}")
-    inputs = _natural(network.input, settings)
+    inputs = natural_inputs(network.input, settings)
     print(f"{settings.network}: {len(inputs)} natural inputs, {settings.draws} draws each")
 
     together = transforms.default(network.input)
@@ -230,8 +230,11 @@ def _row(strength: float, found: nd.visualize.Invariance) -> dict[str, Any]:
     }
 
 
-def _natural(domain: Any, settings: Settings) -> np.ndarray:
-    """Inputs of the network, (n, ...), or sounds (n, samples); short sounds stand in the middle of silence."""
+def natural_inputs(domain: Any, settings: Any) -> np.ndarray:
+    """Inputs of the network, (n, ...), or sounds (n, samples); short sounds stand in the middle of silence.
+
+    `settings` has the fields data_dir, data_set, split, clips and seed.
+    """
     if settings.clips < 3:
         raise ValueError(f"clips must be 3 or more, got {settings.clips}")
     rng = np.random.default_rng(settings.seed)
