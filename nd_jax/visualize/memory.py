@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LEAST_LANES = 8
 
 # Working sets beyond this run no faster on a CPU (measured on 2 cores: docs/speed.md), and take longer to interrupt.
-_CPU_BYTES = 128 << 20
+_CPU_BYTES = 32 << 20
 
 
 def rounded(lanes: float) -> int:

@@ -258,6 +258,26 @@ def evaluate(spec: Any, arrays: Sequence[Mapping[str, jax.Array]], activations: 
     return total
 
 
+def noise_floor(
+    spec: Any, arrays: Sequence[Mapping[str, jax.Array]], activations: Mapping[str, jax.Array]
+) -> jax.Array:
+    """What rounding alone can make of the value of a lane: scores within it say nothing.
+
+    Along a direction large activations may cancel: a . v of a unit that is silent is then not zero but noise. The other
+    kinds read units one by one and have no such floor.
+
+    Args and shape as `evaluate`.
+    """
+    total = jnp.zeros((), jnp.float32)
+    for (kind, name, _), values in zip(spec, arrays, strict=True):
+        if kind != "direction":
+            continue
+        flat = activations[name].astype(jnp.float32).reshape(-1, activations[name].shape[-1])
+        error = 4 * float(np.finfo(np.float32).eps) * float(np.sqrt(flat.shape[-1]))
+        total = total + jnp.abs(values["weight"]) * error * jnp.mean(jnp.sqrt(jnp.sum(jnp.square(flat), axis=-1)))
+    return jax.lax.stop_gradient(total)
+
+
 def _neuron(
     activation: jax.Array, arrays: Mapping[str, jax.Array], position: tuple[int, ...] | None, power: int
 ) -> jax.Array:

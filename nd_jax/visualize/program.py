@@ -95,14 +95,16 @@ def _lane_step(plan: Plan, network: Network, lane: Lane, goal: Goal, keys: jax.A
     domain = network.input
     redirected = lane.stuck > 0 if plan.redirect else None
 
-    def score(x: Any) -> jax.Array:
+    def score(x: Any) -> tuple[jax.Array, jax.Array]:
+        shaken = _shaken(plan, keys, clock, x, domain)
+        scores, floors = score_of(plan, network, shaken, goal.terms, redirected)
         # Summed, so that the gradient of one input does not depend on how many there are.
-        return jnp.sum(score_of(plan, network, _shaken(plan, keys, clock, x, domain), goal.terms, redirected))
+        return jnp.sum(scores), jnp.any(jnp.abs(scores) > floors)
 
     x, back = jax.vjp(lambda parameters: _render(plan, parameters, domain), lane.parameters)
-    climb = jax.grad(score)(x)
+    climb, loud = jax.grad(score, has_aux=True)(x)
     # The score's own gradient, not that of the penalties, says whether the unit answers at all.
-    answers = _any_nonzero(climb)
+    answers = _answers(plan, climb, loud)
     downhill = jax.tree.map(jnp.negative, climb)
     if plan.penalties:
         cost = jax.grad(lambda x: goal.scale * _penalty(plan, clock, x, domain))(x)
@@ -159,16 +161,26 @@ def _penalty(plan: Plan, clock: Clock, x: Any, domain: Any) -> jax.Array:
     return total
 
 
-def score_of(plan: Plan, network: Network, x: Any, terms: Any, redirected: jax.Array | None = None) -> jax.Array:
-    """The score of a lane's input, (), or of its inputs, (inputs,)."""
+def score_of(
+    plan: Plan, network: Network, x: Any, terms: Any, redirected: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """The score of a lane's input, (), or of its inputs, (inputs,); and what of it may be rounding, the same shape."""
     names = tuple(dict.fromkeys(layer for _, layer, _ in plan.spec))
     batch = jax.tree.map(lambda leaf: leaf[None], x) if plan.inputs == 1 else x
     with redirected_gradients(redirected):
         _, activations = taps.forward(network, batch, names)
-    values = jax.vmap(lambda one: objectives.evaluate(plan.spec, terms, one))(
-        {name: activations[name] for name in names}
-    )
-    return values[0] if plan.inputs == 1 else values
+
+    def one(values: Any) -> tuple[jax.Array, jax.Array]:
+        return objectives.evaluate(plan.spec, terms, values), objectives.noise_floor(plan.spec, terms, values)
+
+    scores, floors = jax.vmap(one)({name: activations[name] for name in names})
+    return (scores[0], floors[0]) if plan.inputs == 1 else (scores, floors)
+
+
+def _answers(plan: Plan, climb: Any, loud: jax.Array) -> jax.Array:
+    """Whether a score that has the gradient `climb`, and is `loud` against its rounding, is one."""
+    cancels = any(kind == "direction" for kind, _, _ in plan.spec)
+    return _any_nonzero(climb) & loud if cancels else _any_nonzero(climb)
 
 
 def _any_nonzero(tree: Any) -> jax.Array:
@@ -217,16 +229,21 @@ def _advance(
 def _evaluate(plan: Plan, network: Network, parameters: Any, goal: Goal) -> tuple[Any, jax.Array]:
     def one(parameters: Any, terms: Any) -> tuple[Any, jax.Array]:
         x = _render(plan, parameters, network.input)
-        return x, score_of(plan, network, x, terms)
+        return x, score_of(plan, network, x, terms)[0]
 
     return jax.vmap(one)(parameters, goal.terms)
 
 
-def _respond(plan: Plan, network: Network, parameters: Any, goal: Goal) -> tuple[jax.Array, jax.Array]:
-    def one(parameters: Any, terms: Any) -> tuple[jax.Array, jax.Array]:
+def _respond(plan: Plan, network: Network, parameters: Any, goal: Goal) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def one(parameters: Any, terms: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
         x = _render(plan, parameters, network.input)
-        score, climb = jax.value_and_grad(lambda x: jnp.sum(score_of(plan, network, x, terms)))(x)
-        return score, _any_nonzero(climb)
+
+        def score(x: Any) -> tuple[jax.Array, jax.Array]:
+            scores, floors = score_of(plan, network, x, terms)
+            return jnp.sum(scores), jnp.any(jnp.abs(scores) > floors)
+
+        (value, loud), climb = jax.value_and_grad(score, has_aux=True)(x)
+        return value, _answers(plan, climb, loud), loud
 
     return jax.vmap(one)(parameters, goal.terms)
 
@@ -240,7 +257,8 @@ class Programs(NamedTuple):
       advance: (plan, count, network, lane, goal, keys, clock) -> the state `count` steps later, and a small array to
         wait for. The old state is given away.
       evaluate: (plan, network, parameters, goal) -> the inputs (lanes, ...) and their scores, without transforms.
-      respond: (plan, network, parameters, goal) -> scores (lanes,) and whether the score has a gradient there.
+      respond: (plan, network, parameters, goal) -> scores, whether the score has a gradient there, and whether it is
+        more than rounding; all (lanes,).
     """
 
     initialise: Any

@@ -47,7 +47,8 @@ def find_dead(run: Run, piece: Piece) -> np.ndarray:
     doubtful = np.flatnonzero(complete & piece.moved & (piece.stuck > 0))
     if len(doubtful):
         began = run.first_scores(piece.lanes[doubtful])
-        dead[doubtful] = np.all(_rows(piece.scores[doubtful]) <= _rows(began), axis=-1)
+        loud = run.respond(piece.lanes[doubtful], jax.tree.map(lambda leaf: leaf[doubtful], piece.parameters))[2]
+        dead[doubtful] = ~loud | np.all(_rows(piece.scores[doubtful]) <= _rows(began), axis=-1)
     return dead
 
 
@@ -79,7 +80,7 @@ def rescue(
             alive.append(good)
         kept = np.concatenate(alive)
         dead = dead[: len(kept)][~kept]
-    words = f"{starts} starts" + (f" and {_count(probes)} probing inputs" if probes is not None else "")
+    words = f"{starts} starts" + _heard(probes)
     if not len(dead) or not starts or run.interrupted:
         return found, words
     parameters, names, answers = _best_starts(run, dead, probes, starts)
@@ -106,7 +107,7 @@ def _best_starts(run: Run, dead: np.ndarray, probes: Any, starts: int) -> tuple[
     scores = np.full(len(dead), -np.inf)
 
     def consider(candidates: Any, places: np.ndarray, lane: int, titles: list[str]) -> None:
-        found, answers = run.respond(places, candidates)
+        found, answers, _ = run.respond(places, candidates)
         ranked = np.where(answers & np.isfinite(found), found, -np.inf)
         at = int(np.argmax(ranked))
         if ranked[at] > scores[lane]:
@@ -171,7 +172,7 @@ def _listen(plan: program.Plan, network: Network, x: Any, arrays: Any) -> jax.Ar
     """(lanes, probes) scores; each probe is a batch of its own, and the network hears it once for all lanes."""
 
     def one(example: Any) -> jax.Array:
-        return jax.vmap(lambda values: program.score_of(plan, network, example, values))(arrays)
+        return jax.vmap(lambda values: program.score_of(plan, network, example, values)[0])(arrays)
 
     return jax.vmap(one, out_axes=1)(x)
 
@@ -182,6 +183,12 @@ def _from_probes(plan: program.Plan, domain: Domain, probes: Any, rows: np.ndarr
     invert = jax.vmap(jax.vmap(lambda x: plan.parameterization.invert(x, domain)))
     found = invert(chosen)
     return jax.device_get(jax.tree.map(lambda leaf: leaf[:, 0], found) if plan.inputs == 1 else found)
+
+
+def _heard(probes: Any) -> str:
+    if probes is None:
+        return ""
+    return f" and {_count(probes)} probing input{'s' if _count(probes) > 1 else ''}"
 
 
 def _count(tree: Any) -> int:

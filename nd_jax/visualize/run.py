@@ -255,16 +255,16 @@ class Run:
             found.append(self._evaluate(lane.parameters, goal)[1][: len(part)])
         return np.concatenate(found)
 
-    def respond(self, index: np.ndarray, parameters: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Scores of lanes at given parameters (n, ...), and whether the score has a gradient there; both (n,)."""
-        scores, answers = [], []
+    def respond(self, index: np.ndarray, parameters: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of lanes at parameters (n, ...): scores, whether there is a gradient, whether they are more than rounding."""
+        found = []
         for first in range(0, len(index), self.size):
             part = index[first : first + self.size]
             given = self.place(jax.tree.map(lambda leaf, at=slice(first, first + self.size): leaf[at], parameters))
-            found = jax.device_get(self.programs.respond(self.plan, self._network, given, self._operands(part)[2]))
-            scores.append(found[0][: len(part)])
-            answers.append(found[1][: len(part)])
-        return np.concatenate(scores), np.concatenate(answers)
+            values = jax.device_get(self.programs.respond(self.plan, self._network, given, self._operands(part)[2]))
+            found.append([value[: len(part)] for value in values])
+        scores, answers, loud = (np.concatenate(each) for each in zip(*found, strict=True))
+        return scores, answers, loud
 
 
 def _steps_per_call(left: int) -> int:

@@ -127,3 +127,27 @@ def test_redirected_gradients_reach_named_relus_only():
         with redirected_gradients(jnp.array(True)):
             found = jax.grad(lambda x, module=module: module.apply({}, x)[0, 1])(x)
         assert bool(jnp.any(found != 0)) == expected
+
+
+class Rotated(nn.Module):
+    """Thresholds behind a rotation: along a row of it a silent unit's value is rounding, not exactly zero."""
+
+    @nn.compact
+    def __call__(self, x):
+        half = jnp.stack([x[:, :4].mean(axis=(1, 2, 3)), x[:, 4:].mean(axis=(1, 2, 3))], axis=-1)
+        live = 5 * jnp.concatenate([half, half**2, jnp.sin(3 * half)], axis=-1)
+        return nn.Dense(8, use_bias=False, name="mix")(
+            jnp.concatenate([live, nn.relu(half - jnp.array([[0.9, 1.5]]))], -1)
+        )
+
+
+def test_rounding_along_a_direction_is_no_response():
+    rotation = np.linalg.qr(np.asarray(jax.random.normal(jax.random.key(0), (8, 8))))[0]
+    network = nd.Network(Rotated(), {"params": {"mix": {"kernel": jnp.asarray(rotation)}}}, input=DOMAIN)
+    settings = {"key": jax.random.key(2), "steps": 60, "transforms": (), "progress": False}
+    bright = np.full((1, *DOMAIN.shape), 0.97, np.float32)
+    result = nd.visualize_batch(network, nd.objectives.direction("mix", rotation[[0, 6, 7]]), probes=bright, **settings)
+    assert result.status == ("ok", "ok", "dead: no response from 64 starts and 1 probing input")
+    assert result.starts[0] == "own"
+    assert result.starts[1] != "own"
+    assert result.scores[1] > 0.01
