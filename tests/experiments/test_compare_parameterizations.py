@@ -18,11 +18,11 @@ def test_columns_on_climbs_that_are_known():
     line = np.repeat(np.linspace(0.0, 10.0, 5)[:, None], 3, axis=1)
     jump = np.where(np.arange(5)[:, None] > 0, 10.0, 0.0) * np.ones((1, 3))
     rows = {row["parameterization"]: row for row in compare.summary({"a": line, "b": jump, "c": line / 2}, every=7)}
-    assert (rows["a"]["final"], rows["a"]["of_best"]) == (10.0, 1.0)
-    assert (rows["a"]["steps_to_own"], rows["a"]["steps_to_best"]) == (28.0, 28.0)
-    assert (rows["b"]["steps_to_own"], rows["b"]["steps_to_best"]) == (7.0, 7.0)
-    assert rows["c"]["of_best"] == pytest.approx(0.5)
-    assert (rows["c"]["steps_to_own"], rows["c"]["steps_to_best"]) == (28.0, np.inf)
+    assert (rows["a"]["final"], rows["a"]["climb"]) == (10.0, 1.0)
+    assert (rows["a"]["steps_to_own"], rows["a"]["steps_to_first"]) == (28.0, 28.0)
+    assert (rows["b"]["steps_to_own"], rows["b"]["steps_to_first"]) == (7.0, 7.0)
+    assert rows["c"]["climb"] == pytest.approx(0.5)
+    assert (rows["c"]["steps_to_own"], rows["c"]["steps_to_first"]) == (28.0, np.inf)
 
 
 def test_a_short_run(tmp_path, monkeypatch, capsys):
@@ -39,7 +39,7 @@ def test_a_short_run(tmp_path, monkeypatch, capsys):
     assert [row["parameterization"] for row in found] == list(chosen)
     assert all(np.isfinite(row["final"]) for row in found)
     printed = capsys.readouterr().out
-    assert "octaves a second" in printed and "of the best climb" in printed
+    assert "octaves a second" in printed and "of the first climb" in printed
 
 
 def test_a_network_that_does_not_hear_is_refused(tmp_path, capsys):
