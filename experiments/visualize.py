@@ -103,7 +103,7 @@ def run(settings: Settings, *, command: str | None = None) -> pathlib.Path:
     results = []
     for place, (layer, units) in enumerate(planned.items(), start=1):
         print(f"[{place}/{len(planned)}] ", end="", flush=True)
-        result = _layer(network, layer, units, _penalties(network, layer, exemplars, settings), settings)
+        result = _layer(network, layer, units, exemplars, settings)
         if result is not None:
             results.append(result)
         if result is None or len(result) < len(units) or any("interrupted" in status for status in result.status):
@@ -126,7 +126,7 @@ def run(settings: Settings, *, command: str | None = None) -> pathlib.Path:
     )
     done = time.perf_counter()
     print(
-        f"{sum(map(len, results))} units in {done - began:.0f} s "
+        f"{_count(results)} in {done - began:.0f} s "
         f"(natural inputs {listened - began:.0f} s, sweep {swept - listened:.0f} s, page {done - swept:.0f} s)"
     )
     return index
@@ -164,14 +164,31 @@ def _penalties(
     return (nd.penalties.silence(weight=settings.quiet * float(np.median(exemplars.spread[layer]))),)
 
 
+def _count(results: Sequence[nd.Visualization]) -> str:
+    """How many units, however often each was run, and what became of those that did not answer at first."""
+    units: dict[tuple[str, str], bool] = {}
+    rescued = set()
+    for result in results:
+        for lane, (layer, unit, label) in enumerate(zip(result.layers, result.units, result.labels, strict=True)):
+            name = (layer, str(unit) if unit >= 0 else label)
+            units[name] = units.get(name, False) or not result.status[lane].startswith("dead")
+            rescued |= {name} if result.starts and result.starts[lane] != "own" else set()
+    dead = sum(not alive for alive in units.values())
+    states = [f"{len(rescued)} rescued"] * bool(rescued) + [f"{dead} dead"] * bool(dead)
+    return ", ".join([f"{len(units)} unit{'s' if len(units) != 1 else ''}", *states])
+
+
 def _layer(
-    network: nd.Network, layer: str, units: range, penalties: tuple[Any, ...], settings: Settings
+    network: nd.Network, layer: str, units: range, exemplars: nd.dissect.Exemplars | None, settings: Settings
 ) -> nd.Visualization | None:
     folder = settings.out / "results" / slug(layer)
+    penalties = _penalties(network, layer, exemplars, settings)
+    # Among the clips that are kept is the strongest of every unit: what a unit that does not answer is restarted from.
+    probes = None if exemplars is None else exemplars.inputs
     if settings.resume:
-        kept = _kept(folder, network, layer, units, penalties, settings)
+        kept = _kept(folder, network, layer, units, penalties, probes, settings)
         if kept is not None:
-            print(f"{layer}: {len(units)} units, kept from an earlier run")
+            print(f"{layer}: {_count([kept])}, kept from an earlier run")
             return kept
     began = time.perf_counter()
     try:
@@ -184,13 +201,14 @@ def _layer(
             steps=settings.steps,
             snapshots=settings.snapshots,
             chunk_size=settings.chunk_size,
+            probes=probes,
         )
     except KeyboardInterrupt:
         return None
     result.save(folder)
     seconds = time.perf_counter() - began
-    bad = sum(status != "ok" for status in result.status)
-    print(f"{layer}: {len(result)} units in {seconds:.1f} s" + (f", {bad} of them not ok" if bad else ""), flush=True)
+    bad = sum(status != "ok" and not status.startswith("dead") for status in result.status)
+    print(f"{layer}: {_count([result])} in {seconds:.1f} s" + (f", {bad} of them not ok" if bad else ""), flush=True)
     return result
 
 
@@ -200,6 +218,7 @@ def _kept(
     layer: str,
     units: range,
     penalties: tuple[Any, ...],
+    probes: np.ndarray | None,
     settings: Settings,
 ) -> nd.Visualization | None:
     if not folder.is_dir():
@@ -225,8 +244,11 @@ def _kept(
         optimizers.name_of(nd.visualize.adam(settings.learning_rate)),
         settings.seed,
     )
-    same = there == asked
-    return found if same and all("interrupted" not in status for status in found.status) else None
+    # Units that are dead may answer to other probing inputs.
+    listened = "probing" if probes is None else f"{len(probes)} probing"
+    heard = [(listened in status) == (probes is not None) for status in found.status if status.startswith("dead")]
+    whole = all("interrupted" not in status for status in found.status)
+    return found if there == asked and whole and all(heard) else None
 
 
 def _natural(network: nd.Network, settings: Settings) -> tuple[dict[str, Any] | None, list[str] | None]:

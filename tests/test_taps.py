@@ -334,3 +334,21 @@ def test_unhashable_module_fields_work():
     net = network(ListField([4, 3]), (4,))
     assert nd.taps.layers(net) == {"Dense_0": (4,), "Dense_1": (3,)}
     chex.assert_shape(net(jnp.zeros((2, 4))), (2, 3))
+
+
+def test_outputs_name_the_layers_they_are():
+    class Heads(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.Dense(4, name="body")(x)
+            left, right = Split(name="split")(x)
+            return {"left": left, "soft": nn.softmax(right), "again": nn.Dense(2, name="again")(right)}
+
+    module = Heads()
+    network = nd.Network(module, module.init(jax.random.key(0), jnp.zeros((1, 3))), input=nd.domain.Latent(3))
+    found = nd.taps.outputs(network)
+    assert found == {"output[again]": "again", "output[left]": "split/left", "output[soft]": ""} or found == {
+        "output[again]": "again",
+        "output[left]": "split[0]",
+        "output[soft]": "",
+    }

@@ -2,7 +2,7 @@
 
     folder/index.html            the page: its own CSS and JavaScript, the list of layers and units
     folder/atlas-1a2b3c4d/       what it shows: <layer>.js, <layer>/<unit>.png .wav .npz .strip.png,
-                                 natural/<clip>.png .wav .twin.wav
+                                 natural/<clip>.png .wav .twin.wav; kept.json says what each was made of
 
 It opens from the disk, with no server and no network.
 """
@@ -52,7 +52,9 @@ def atlas(
       folder: where to write; made if missing, other files in it stay.
       exemplars: natural inputs per unit, from `nd_jax.dissect.exemplars`.
       title: the name on the page; by default that of the network.
-      single_file: one index.html with everything inside instead of a folder of files.
+      single_file: one index.html with everything inside instead of a folder of files, a third larger than those. It
+        paints as soon as its first part is read, but a browser holds all of it in memory: 1,250 units of a small front
+        end are 16 MB, as many of a 2 s, 16 kHz one with their natural sounds a few hundred, and better a folder.
       command: the command that makes this page; shown where something is missing.
       source: what `nd_jax.load` takes to load the network, for the calls shown on the page.
       planned: {layer: units} of a sweep that still runs; the page says what is there and what is to come.

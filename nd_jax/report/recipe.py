@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -28,9 +29,14 @@ def sources(run: Visualization, lanes: Sequence[int], network: str | None = None
         replicate = int(run.replicates[lane])
         objective = _objective(run, lane)
         own = ["network", objective or "objective", *arguments] + ([f"replicates={replicate + 1}"] if replicate else [])
+        scale = 1.0 if run.scale is None else float(run.scale[lane])
+        own += [] if scale == 1 else [f"scale={scale!r}"]
         call = ["result = nd.visualize_batch(", *(f"    {argument}," for argument in own), ")"]
         ending = [f"result = result.select([{replicate}])"] if replicate else []
         given = [] if objective else [f"objective = ...  # the one labelled {_plain(run.labels[lane])}: put it here"]
+        if run.starts and run.starts[lane].startswith("probe"):
+            given.append("probes = ...  # this unit was started from a probing input: put those of the run here")
+            call.insert(-1, "    probes=probes,")
         found.append("\n".join([*head, *given, *call, *ending]))
     return found
 
@@ -53,6 +59,7 @@ def _settings(run: Visualization) -> tuple[list[str], list[str]]:
         for name in ("parameterization", "transforms", "penalties"):
             if name not in defaults:
                 arguments.append(f"{name}={_code(restored[name])}")
+        arguments += [f"{name}={restored[name]!r}" for name, own in _plain_defaults() if restored[name] != own]
     except ValueError as error:
         lines.append(f"# {error}")
     if stored["optimizer"] == optimizers.CUSTOM:
@@ -113,6 +120,14 @@ def _defaults(run: Visualization, restored: Mapping[str, Any]) -> set[str]:
         "penalties": tuple,
     }
     return {name for name, make in usual.items() if restored[name] == make()}
+
+
+def _plain_defaults() -> list[tuple[str, Any]]:
+    """The settings that are single numbers, as `visualize_batch` picks them."""
+    from nd_jax.visualize import visualize_batch
+
+    known = inspect.signature(visualize_batch).parameters
+    return [(name, known[name].default) for name in ("polish", "inputs_per_lane", "restarts")]
 
 
 def _key(stored: Mapping[str, Any]) -> str:

@@ -62,24 +62,25 @@ def sounds(domain: Domain, inputs: Any, *, chunk_size: int | None = None) -> Ite
         return next((found for found in drawn if found is not None), None)
     if isinstance(domain, LogMel):
         size = chunk_size or _CHUNK["cpu" if jax.default_backend() == "cpu" else "accelerator"]
-        return (Sound(wave, domain.sample_rate) for wave in _inverted(domain, np.asarray(inputs), size))
+        return _inverted(domain, np.asarray(inputs), size)
     if isinstance(domain, Waveform):
         waves = np.nan_to_num(np.asarray(inputs, np.float32)).reshape(len(inputs), domain.samples)
         return (Sound(wave, domain.sample_rate) for wave in waves)
     return None
 
 
-def _inverted(domain: LogMel, inputs: np.ndarray, chunk_size: int) -> Iterator[np.ndarray]:
+def _inverted(domain: LogMel, inputs: np.ndarray, chunk_size: int) -> Iterator[Sound]:
     invert = _inverse(domain.transform)
     size = min(chunk_size, max(len(inputs), 1))
 
-    def made(start: int) -> np.ndarray:
+    def made(start: int) -> list[Sound]:
         part = np.clip(np.nan_to_num(inputs[start : start + size]), 0.0, 1.0).astype(np.float32)
         padded = np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), np.float32)])
-        return np.asarray(invert(domain.to_db(jnp.asarray(padded[..., 0]))), np.float32)[: len(part)]
+        waves = np.asarray(invert(domain.to_db(jnp.asarray(padded[..., 0]))), np.float32)
+        return [Sound(wave, domain.sample_rate) for wave in waves[: len(part)]]
 
     workers = _cores() if jax.default_backend() == "cpu" else 1
-    waiting: collections.deque[concurrent.futures.Future[np.ndarray]] = collections.deque()
+    waiting: collections.deque[concurrent.futures.Future[list[Sound]]] = collections.deque()
     pool = concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix="sounds")
     try:
         # The first call compiles; two threads would both do it.

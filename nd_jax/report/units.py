@@ -26,7 +26,7 @@ from nd_jax.report.sounds import Played, at_playback_level, brightness, encode_w
 if TYPE_CHECKING:
     from nd_jax.visualize.result import Visualization
 
-DEAD = "dead"
+DEAD, OWN = "dead", "own"
 _THUMB = (96, 128)
 _SILENT = {"silent": True, "seconds": 0, "gain": 0, "limited": 0}
 
@@ -83,7 +83,8 @@ class Lane:
         """A name for everything that the lane's files show."""
         leaves = jax.tree.leaves((at(self.run.inputs, self.place), at(self.run.scores, self.place)))
         steps = jax.tree.leaves(at(self.run.snapshots, (slice(None), self.place)))
-        words = (self.run.labels[self.place], self.run.status[self.place], self.run.steps_done[self.place])
+        began = self.run.starts[self.place] if self.run.starts else OWN
+        words = (began, self.run.labels[self.place], self.run.status[self.place], self.run.steps_done[self.place])
         return fingerprint(common, *leaves, *steps, np.asarray(self.run.history)[:, self.place], *words)
 
 
@@ -135,8 +136,10 @@ class Files:
             suffix = f".{rank + 1}" if rank else ""
             rows.append(self._shown(lane, rank, suffix, picture, ready, endings))
         first = rows[0]
+        began = self.run.starts[lane.place] if self.run.starts else OWN
         entry = {
             "steps": int(self.run.steps_done[lane.place]),
+            **({} if began == OWN else {"start": began}),
             "history": self._history(lane),
             "files": first.pop("files"),
         }

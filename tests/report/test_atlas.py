@@ -18,7 +18,7 @@ from PIL import Image as PillowImage
 import nd_jax as nd
 from nd_jax import report
 from nd_jax.domain import Image, Latent, Waveform
-from nd_jax.report import layers, page, pictures, units
+from nd_jax.report import layers, natural, page, pictures, sounds, units
 from nd_jax.report.atlas import card_line
 
 
@@ -196,6 +196,115 @@ def test_failed_and_dead_units_carry_their_reason(result, tmp_path):
     assert layer["median"] == 1.0
 
 
+def test_a_dead_unit_has_no_picture_and_no_sound(result, tmp_path):
+    words = "dead: no response from 64 starts"
+    some = dataclasses.replace(result.select(range(3)), status=("ok", words, "ok"))
+    report.atlas(some, tmp_path, progress=False)
+    layer, folder = index_of(tmp_path)["layers"][0], tmp_path / index_of(tmp_path)["base"] / "00-one"
+    assert layer["reason"] == ["", words, ""]
+    assert (layer["dead"], layer["units"], layer["look"][1], layer["silent"][1]) == (1, 3, None, True)
+    assert [path.name for path in folder.iterdir() if path.name.startswith("1.")] == ["1.npz"]
+    assert list(details_of(tmp_path, "00-one")["units"]["1"]["files"]) == ["npz"]
+    shown = report.html_for(some)
+    assert shown.count("<svg") == 2
+    assert f"one:1: {words}" in shown
+
+
+def test_silent_on_the_probing_sounds_is_not_dead(result, exemplars, tmp_path):
+    constant = np.array([False, True, True] + [False] * 9)
+    found = dataclasses.replace(exemplars, constant=exemplars.constant | {"one": constant})
+    some = dataclasses.replace(result.select(range(3)), status=("ok", "ok", "dead: no response from 64 starts"))
+    report.atlas(some, tmp_path, exemplars=found, progress=False)
+    layer = index_of(tmp_path)["layers"][0]
+    assert layer["constant"] == [False, True, True]
+    assert (layer["unmoved"], layer["dead"]) == (2, 1)
+    entries = details_of(tmp_path, "00-one")["units"]
+    assert [entries[key]["constant"] for key in "012"] == [False, True, True]
+    assert "png" in entries["1"]["files"]
+
+
+def several(result):
+    """Three lanes of two inputs each; the second input of lane 0 is the better one."""
+    few = result.select(range(3))
+    other = result.select([3, 4, 5])
+    scores = np.stack([few.scores, other.scores], axis=1)
+    scores[:, 0], scores[0, 1] = 0.0, 1.0
+    scores[1:, 1] = -1.0
+    return dataclasses.replace(
+        few,
+        inputs=np.stack([few.inputs, other.inputs], axis=1),
+        snapshots=np.stack([few.snapshots, other.snapshots], axis=2),
+        history=np.stack([few.history, other.history], axis=2),
+        scores=scores,
+    )
+
+
+def test_inputs_made_together_are_all_shown_the_best_first(result, domain, tmp_path):
+    made = several(result)
+    report.atlas(made, tmp_path, progress=False)
+    index = index_of(tmp_path)
+    folder = tmp_path / index["base"] / "00-one"
+    assert index["layers"][0]["score"] == [1.0, 0.0, 0.0]
+    entry = details_of(tmp_path, "00-one")["units"]["0"]
+    assert [(one["rank"], one["score"]) for one in entry["others"]] == [(1, 0.0)]
+    for name, place in (("0.png", 1), ("0.2.png", 0)):
+        drawn = np.asarray(PillowImage.open(folder / name).convert("RGB"))
+        chex.assert_trees_all_equal(drawn, pictures.pixels(domain.picture(made.inputs[0, place])))
+    assert entry["history"][1] == pytest.approx(made.history[:, 0, 1].tolist(), rel=1e-4)
+    assert (folder / "0.2.wav").exists() != entry["others"][0]["silent"]
+    with np.load(folder / "0.npz") as file:
+        chex.assert_trees_all_close(file["input"], made.inputs[0])
+    assert report.html_for(made).count("<svg") == 6
+
+
+def test_several_runs_of_a_unit_are_one_unit(result, tmp_path):
+    twice = nd.visualize.concatenate([result.select(range(3)), result.select([0, 1])])
+    report.atlas(twice, tmp_path, planned={"one": 12}, progress=False)
+    index = index_of(tmp_path)
+    layer = index["layers"][0]
+    assert (len(layer["key"]), layer["units"], layer["planned"]) == (5, 3, 12)
+    assert index["progress"]["done"] == 3
+
+
+@pytest.mark.parametrize("single_file", [False, True])
+def test_what_did_not_change_is_kept(result, exemplars, tmp_path, monkeypatch, single_file):
+    def contents(place):
+        base = place / index_of(place)["base"]
+        files = {str(path.relative_to(base)): path.read_bytes() for path in base.rglob("*.*") if path.is_file()}
+        return {name: content for name, content in files.items() if not name.endswith((".json", ".html"))}
+
+    report.atlas(result.select(range(4)), tmp_path / "page", exemplars=exemplars, progress=False)
+    anew = []
+    monkeypatch.setattr(units, "at_playback_level", lambda sound: anew.append(sound) or sounds.at_playback_level(sound))
+    monkeypatch.setattr(natural, "at_playback_level", lambda sound: pytest.fail("a clip was made again"))
+    changed = result.select(range(5))
+    changed.inputs[1] = changed.inputs[1][::-1]
+    report.atlas(changed, tmp_path / "page", exemplars=exemplars, single_file=single_file, progress=False)
+    assert len(anew) == 2, "the unit that changed and the one that is new"
+    monkeypatch.undo()
+    report.atlas(changed, tmp_path / "fresh", exemplars=exemplars, single_file=single_file, progress=False)
+    if single_file:
+        inside = [
+            sorted(re.findall(r'id="file:[^<]*', (tmp_path / name / "index.html").read_text()))
+            for name in ("page", "fresh")
+        ]
+        assert inside[0] == inside[1]
+    else:
+        assert contents(tmp_path / "page") == contents(tmp_path / "fresh")
+
+
+def test_a_page_that_cannot_be_read_is_made_anew(result, tmp_path):
+    few = result.select(range(2))
+    report.atlas(few, tmp_path, progress=False)
+    base = tmp_path / index_of(tmp_path)["base"]
+    (base / "kept.json").write_text("{")
+    report.atlas(few, tmp_path, progress=False)
+    base = tmp_path / index_of(tmp_path)["base"]
+    (base / "00-one" / "0.png").unlink()
+    report.atlas(few, tmp_path, progress=False)
+    assert (tmp_path / index_of(tmp_path)["base"] / "00-one" / "0.png").is_file()
+
+
 def plain_network(module, domain, labels=()):
     variables = module.init(jax.random.key(0), np.zeros((1, *domain.shape), np.float32))
     return nd.Network(module, variables, input=domain, labels=labels)
@@ -213,8 +322,8 @@ def test_images_and_waveforms(domain, tmp_path):
     made = nd.visualize_batch(
         network, nd.objectives.channel("units"), key=jax.random.key(0), steps=2, snapshots=2, progress=False
     )
-    natural = np.random.default_rng(0).uniform(size=(6, *domain.shape)).astype(np.float32)
-    found = nd.dissect.exemplars(network, inputs=natural, layers=["units"], progress=False)
+    bank = np.random.default_rng(0).uniform(size=(6, *domain.shape)).astype(np.float32)
+    found = nd.dissect.exemplars(network, inputs=bank, layers=["units"], progress=False)
     report.atlas(made, tmp_path, exemplars=found, progress=False)
     index = index_of(tmp_path)
     assert index["sound"] == domain.is_sound
@@ -274,6 +383,8 @@ def test_labels_belong_to_outputs_and_to_the_layer_that_gives_them(network):
             return {"a": nn.Dense(2, name="a")(x), "b": nn.Dense(3, name="b")(x)}
 
     two = plain_network(Heads(), Image((4, 4, 1)), labels={"a": ["x", "y"], "b": ["p", "q", "r"]})
+    assert layers._heads(two) == {"a", "b", "output[a]", "output[b]"}
+    assert layers._heads(network) == frozenset(), "one output comes after what it is made of"
     found = {name: layers._names(two, name) for name in ("body", "a", "b", "output[a]", "output[b]")}
     assert found == {
         "body": (),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 
+import numpy as np
 import pytest
 
 from nd_jax import report
@@ -33,7 +35,6 @@ def pages(result, exemplars, tmp_path_factory):
 def plain_image_result():
     """A result on images, written down rather than optimised."""
     import flax.linen as nn
-    import numpy as np
 
     import nd_jax as nd
     from nd_jax.domain import Image
@@ -307,7 +308,6 @@ def test_the_light_map_in_the_browser_is_the_light_map(page, domain, result):
     """The PNG files are magma; the filter of the page must turn them into the colours that `pictures.pixels` gives."""
     import io
 
-    import numpy as np
     from PIL import Image
 
     from nd_jax.report import pictures
@@ -356,6 +356,24 @@ def test_pictures_are_drawn_large_with_their_axes_beside_them(driver, pages, ope
             assert aspect is None or abs(width / height - aspect) < 0.02
             assert page.run(f"return {box}('.big .xaxis')")[0] == pytest.approx(width, abs=1)
             assert page.run(f"return {box}('.big .yaxis')")[1] == pytest.approx(height, abs=1)
+
+
+def test_inputs_made_together_are_heard_and_seen(driver, opened, result, tmp_path):
+    few, other = result.select(range(3)), result.select([3, 4, 5])
+    made = dataclasses.replace(
+        few,
+        inputs=np.stack([few.inputs, other.inputs], axis=1),
+        snapshots=np.stack([few.snapshots, other.snapshots], axis=2),
+        history=np.stack([few.history, other.history], axis=2),
+        scores=np.stack([few.scores, few.scores - 1], axis=1),
+    )
+    with opened(driver, report.atlas(made, tmp_path, progress=False)) as page:
+        page.open("#/one/1")
+        page.until("document.querySelectorAll('.others img').length === 1")
+        page.until("document.querySelector('.others img').naturalWidth === 32")
+        page.run("document.querySelector('.others button').click()")
+        page.until("document.getElementById('player').currentTime > 0.05")
+        assert "2 were made together" in page.run("return document.querySelector('main').innerText")
 
 
 def test_a_page_whose_pictures_are_gone_says_so(driver, browsed, result, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 
 import chex
 import jax.numpy as jnp
@@ -28,6 +29,17 @@ def test_batched_inversion_equals_one_by_one(domain, waves):
     for one, x in zip(batched, inputs, strict=True):
         chex.assert_trees_all_close(one.wave, domain.sound(x).wave, atol=1e-4)
         assert one.sample_rate == 8000
+
+
+def test_sounds_come_in_order_and_a_reader_that_stops_ends_the_work(domain, waves):
+    inputs = np.asarray(domain.from_wave(waves[np.arange(40) % 11]))
+    made = sounds.sounds(domain, inputs, chunk_size=1)
+    first = [next(made).wave for _ in range(3)]
+    made.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("sounds")]
+    for wave, x in zip(first, inputs[:3], strict=True):
+        chex.assert_trees_all_close(wave, domain.sound(x).wave, atol=1e-4)
+    assert list(sounds.sounds(domain, inputs[:0])) == []
 
 
 def test_waveforms_play_as_they_are_and_images_do_not():

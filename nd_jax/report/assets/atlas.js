@@ -67,7 +67,7 @@
     const u = ref.layer.unit[ref.i];
     return u < 0 ? ref.layer.label[ref.i] || `objective ${ref.i}` : `${u}${String(ref.key).includes(".") ? "·" + String(ref.key).split(".")[1] : ""}`;
   };
-  // Two states that look alike and are not: dead (no optimised input moves the unit) and silent (no probing sound does).
+  // Dead: no optimised input moves the unit. Silent: no probing sound does.
   const dead = (ref) => ref.layer.reason[ref.i].startsWith("dead");
   const constant = (ref) => !!ref.layer.constant[ref.i];
   const probes = () => `the ${I.natural.count.toLocaleString("en")} probing ${I.sound ? "sounds" : "inputs"}`;
@@ -154,15 +154,14 @@
   const ends = () => [P.low, (P.low + P.high) / 2, P.high].map((v) => `${num(v)}${P.unit ? " " + P.unit : ""}`);
   const scaleLine = () => P && P.flat && h("span", { class: "scale", title: "Every picture on this page is drawn on this range" },
     h("span", {}, `All pictures: ${ends()[0]}`), h("i", { class: "ramp", "aria-hidden": "true" }), ends()[2]);
-  // In a single file the pictures follow this script: those of the first view are filled in when all of it is read.
+  // In a single file the pictures follow this script: those of the first view come when all of it is read.
   const read = new Promise((done) => { if (I.single && document.readyState === "loading") addEventListener("DOMContentLoaded", done); else done(); });
   const image = (file, alt, lazy) => {
     const late = I.single && document.readyState === "loading";
-    const img = pixels(late ? null : url(file), alt, lazy);
+    const img = h("img", { src: late ? null : url(file), alt, class: P.flat ? "map" : "colour", width: P.columns, height: P.rows, loading: lazy ? "lazy" : null, decoding: lazy ? "async" : null });
     if (late) read.then(() => { img.src = url(file); });
     return img;
   };
-  const pixels = (src, alt, lazy) => h("img", { src, alt, class: P.flat ? "map" : "colour", width: P.columns, height: P.rows, loading: lazy ? "lazy" : null, decoding: lazy ? "async" : null });
 
   // A picture with axes; with a sound, pressing it plays from there and a playhead crosses it.
   function figure({ file, alt, sound, seconds, curve, big }) {
@@ -309,7 +308,7 @@
       h("span", { class: "score", "aria-hidden": "true" }, h("i", { style: { width: 100 * Math.min(1, bar) + "%" } })));
   }
 
-  // A grid of which only the rows near the window exist, so that thousands of units cost what a hundred do.
+  // A grid of which only the rows near the window exist: thousands of units cost what a hundred do.
   function rows(list) {
     const nodes = new Map();
     let shown = [], from = 0, to = 0, columns = 1, height = 0, frame = 0;
@@ -401,7 +400,7 @@
       select.value = state.sort;
       select.lastChild.textContent = state.like ? `similar to ${state.like.layer.name} ${unitName(state.like)}` : SORTS.like;
     };
-    const none = h("p", { class: "rest" }, "No unit matches. Search looks at layer names, unit numbers, labels and states such as “dead” and “silent”.");
+    const none = h("p", { class: "rest" }, "No unit matches. Search looks at layers, unit numbers, labels and states such as “dead” and “silent”.");
     const useful = Object.entries(SORTS).filter(([name]) => name === "like" || name === "unit" || refs.some((ref) => !last(name === "label" ? labelOf(ref) || null : ref.layer[name][ref.i])));
     const select = h("select", { class: "control", onchange: () => { state.sort = select.value; if (state.sort === "like" && !state.like) state.like = refs[0]; update(); } }, useful.map(([name, text]) => h("option", { value: name }, text)));
     const filter = h("select", { class: "control", onchange: () => { location.hash = filter.value ? path(filter.value) : "#/all"; } },
@@ -532,7 +531,7 @@
     detail(layer).then((data) => {
       if (view.ref !== ref) return;
       const entry = data.units[ref.key];
-      known.push(["steps", String(entry.steps)]);
+      known.push(["steps", String(entry.steps)], ...(entry.start ? [["rescued, began from", entry.start]] : []));
       facts.append(...known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
       left.append(...[history(entry)].filter(Boolean));
       const siblings = layer.refs.filter((one) => one !== ref && layer.unit[one.i] === layer.unit[i] && layer.unit[i] >= 0);
@@ -542,7 +541,7 @@
       paint();
     }).catch((error) => body.append(h("p", { class: "rest" }, `The details of this layer cannot be read: ${error.message}. Keep the folder ${I.base} beside this page.`)));
     return [h("div", { class: "title" }, h("h1", {}, `${layer.name} ${layer.unit[i] < 0 ? "" : "unit "}${unitName(ref)}${label ? ", " + label : ""}`), scaleLine(), step(-1, "← Previous"), step(1, "Next →")),
-      reason && h("p", { class: "note" }, sentence(reason)), body];
+      reason && !gone && h("p", { class: "note" }, sentence(reason)), body];
   }
 
   // ---- frame
