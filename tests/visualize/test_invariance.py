@@ -174,3 +174,23 @@ def test_refusals(network, given, settings, message):
     settings = {"transform": transforms.gain(1.0), "key": KEY} | settings
     with pytest.raises(ValueError, match=message):
         nd.visualize.invariance(network, given, **settings)
+
+
+@pytest.mark.parametrize(("name", "folder"), [("instrument_notes", "notes"), ("spoken_digits", "fsdd")])
+def test_the_defaults_are_no_stronger_than_real_networks_take(shared, name, folder):
+    """48 real sounds: the default transforms together stay within the limits of docs/priors.md."""
+    import soundfile
+
+    network = nd.load(name)
+    files = sorted((shared / "data" / folder / "audio").iterdir())
+    waves = np.zeros((48, network.input.samples), np.float32)
+    for row, path in zip(waves, files[:: len(files) // 48], strict=False):
+        sound, rate = soundfile.read(path, dtype="float32")
+        assert rate == network.input.sample_rate
+        first = max(0, len(row) - len(sound)) // 2
+        row[first : first + len(sound)] = sound[: len(row)]
+    together = transforms.compose(*transforms.default(network.input))
+    louder = transforms.gain(12.0)
+    found, control = nd.visualize.invariance(network, waves, [together, louder], key=KEY)
+    assert 0.1 < found.worst_movement < 0.5 and found.worst_labels_changed < 0.03
+    assert control.worst_movement > 0.5
