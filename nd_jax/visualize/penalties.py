@@ -261,6 +261,7 @@ class Early:
 
     penalty: Penalty
     until: float = 0.5
+    rest: float = 0.0
 
     @property
     def weight(self) -> float:
@@ -268,7 +269,8 @@ class Early:
 
     @property
     def label(self) -> str:
-        return f"{self.penalty.label} in the first {self.until:.0%} of the steps"
+        after = f", {self.rest:g} of it afterwards" if self.rest else ""
+        return f"{self.penalty.label} in the first {self.until:.0%} of the steps{after}"
 
     @property
     def couples(self) -> bool:
@@ -281,14 +283,15 @@ class Early:
         return self.penalty(x, domain)
 
 
-def early(penalty: Penalty, until: float = 0.5) -> Early:
-    """A penalty that counts in the first share of the steps only.
+def early(penalty: Penalty, until: float = 0.5, *, rest: float = 0.0) -> Early:
+    """A penalty that counts in the first share of the steps, and little or nothing afterwards.
 
     It decides which of many near optima is climbed, such as the quietest, and then no longer pulls away from it.
 
     Args:
       penalty: any penalty.
       until: the share of the steps in which it counts, above 0 to 1.
+      rest: the share of its weight that it keeps afterwards, 0 to 1: what the objective does not mind stays as it is.
 
     Raises:
       ValueError: something that is no penalty, or another share.
@@ -297,7 +300,9 @@ def early(penalty: Penalty, until: float = 0.5) -> Early:
         raise ValueError(f"early takes a penalty such as penalties.silence(), got {penalty!r}")
     if not (isinstance(until, (int, float, np.number)) and 0 < until <= 1):
         raise ValueError(f"until must be a share of the steps above 0 and up to 1, got {until!r}")
-    return Early(penalty, float(until))
+    if not (isinstance(rest, (int, float, np.number)) and 0 <= rest <= 1):
+        raise ValueError(f"rest must be a share of the weight, 0 to 1, got {rest!r}")
+    return Early(penalty, float(until), float(rest))
 
 
 def _power(levels_db: jax.Array) -> jax.Array:

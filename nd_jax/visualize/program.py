@@ -17,7 +17,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from nd_jax import taps
 from nd_jax.networks.layers import redirected_gradients
-from nd_jax.visualize import objectives
+from nd_jax.visualize import narrow, objectives
 
 if TYPE_CHECKING:
     from nd_jax.network import Network
@@ -155,9 +155,9 @@ def _penalty(plan: Plan, clock: Clock, x: Any, domain: Any) -> jax.Array:
             value = item(x, domain)
         else:
             value = jnp.sum(_each(plan, lambda one, item=item: item(one, domain))(x))
-        # A penalty with `until` counts in that first share of the steps only.
+        # A penalty with `until` counts in full in that first share of the steps only (`penalties.early`).
         counts = clock.step < getattr(item, "until", 1.0) * clock.total
-        total = total + jnp.where(counts, item.weight, 0.0) * value
+        total = total + item.weight * jnp.where(counts, 1.0, getattr(item, "rest", 0.0)) * value
     return total
 
 
@@ -168,7 +168,8 @@ def score_of(
     names = tuple(dict.fromkeys(layer for _, layer, _ in plan.spec))
     batch = jax.tree.map(lambda leaf: leaf[None], x) if plan.inputs == 1 else x
     with redirected_gradients(redirected):
-        _, activations = taps.forward(network, batch, names)
+        alone = narrow.forward(plan.spec, terms, network, batch)
+        activations, terms = alone if alone is not None else (taps.forward(network, batch, names)[1], terms)
 
     def one(values: Any) -> tuple[jax.Array, jax.Array]:
         return objectives.evaluate(plan.spec, terms, values), objectives.noise_floor(plan.spec, terms, values)
