@@ -218,29 +218,27 @@ ad.defbilinear(
 )
 
 
-def _fold(array: jax.Array, axis: int, into: int) -> jax.Array:
-    """Moves a vmapped axis in front of axis `into` of the unmapped array and merges the two."""
-    array = jnp.moveaxis(array, axis, into)
-    merged = array.shape[into] * array.shape[into + 1]
-    return array.reshape(*array.shape[:into], merged, *array.shape[into + 2 :])
+def _batching(primitive: Any, first: tuple[int, int], second: tuple[int, int]) -> None:
+    """Registers vmap: lanes in one operand are folded into (operand axis, result axis); lanes in both run in a loop.
 
+    The loop is measured: XLA's own answer, a grouped convolution, takes two to six times as long, and products with a
+    lane axis are no faster either.
+    """
 
-def _unfold(array: jax.Array, lanes: int, axis: int) -> tuple[jax.Array, int]:
-    each = array.shape[axis] // max(lanes, 1)
-    return array.reshape(*array.shape[:axis], lanes, each, *array.shape[axis + 1 :]), axis
-
-
-def _batching(primitive: Any, first: tuple[int, int] | None, second: tuple[int, int] | None) -> None:
-    """Registers vmap: lanes in one operand are folded into (operand axis, result axis); lanes in both run in a loop."""
+    def folded(operands: list[Any], which: int, axis: int, places: tuple[int, int], settings: Any) -> tuple[Any, int]:
+        into, out = places
+        array = jnp.moveaxis(operands[which], axis, into)
+        lanes, each = array.shape[into : into + 2]
+        operands[which] = array.reshape(*array.shape[:into], lanes * each, *array.shape[into + 2 :])
+        result = primitive.bind(*operands, **settings)
+        return result.reshape(*result.shape[:out], lanes, each, *result.shape[out + 1 :]), out
 
     def rule(operands: Any, axes: Any, **settings: Any) -> tuple[jax.Array, int]:
         (a, b), (a_axis, b_axis) = operands, axes
-        if b_axis is None and first is not None:
-            lanes = a.shape[a_axis]
-            return _unfold(primitive.bind(_fold(a, a_axis, first[0]), b, **settings), lanes, first[1])
-        if a_axis is None and second is not None:
-            lanes = b.shape[b_axis]
-            return _unfold(primitive.bind(a, _fold(b, b_axis, second[0]), **settings), lanes, second[1])
+        if b_axis is None:
+            return folded([a, b], 0, a_axis, first, settings)
+        if a_axis is None:
+            return folded([a, b], 1, b_axis, second, settings)
         a, b = jnp.moveaxis(a, a_axis, 0), jnp.moveaxis(b, b_axis, 0)
         return lax.map(lambda pair: primitive.bind(*pair, **settings), (a, b)), 0
 

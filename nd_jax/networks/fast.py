@@ -47,7 +47,7 @@ def _redirect(call: Any, arguments: Any, options: Any, context: nn.module.Interc
     return call(*arguments, **options)
 
 
-def _is_plain(module: nn.ConvTranspose, x: jax.Array) -> bool:
+def _is_plain(module: Any, x: jax.Array) -> bool:
     padding = module.padding
     known = padding in ("SAME", "VALID") or (
         not isinstance(padding, (str, int)) and all(isinstance(pair, Sequence) for pair in padding)
@@ -61,11 +61,10 @@ def _sizes(value: Any, count: int) -> tuple[int, ...]:
     return (value,) * count if isinstance(value, int) else tuple(value)
 
 
-def _transpose(module: nn.ConvTranspose, x: jax.Array) -> jax.Array:
+def _transpose(module: Any, x: jax.Array) -> jax.Array:
     """What `nn.ConvTranspose` computes: a convolution of the input with zeros between its pixels."""
-    kernel = module.get_variable("params", "kernel")
     bias = module.get_variable("params", "bias") if module.use_bias else None
-    x, kernel, bias = module.promote_dtype(x, kernel, bias, dtype=module.dtype)
+    x, kernel, bias = module.promote_dtype(x, module.get_variable("params", "kernel"), bias, dtype=module.dtype)
     spatial = x.ndim - 2
     strides, dilation = _sizes(module.strides, spatial), _sizes(module.kernel_dilation, spatial)
     if isinstance(module.padding, str):

@@ -19,6 +19,7 @@ from nd_jax.networks.kernel_gradient import swapped_kernel, taps_kernel
 from nd_jax.networks.phases import can_join, joint_input, overlap_input, scatter_input, split_input, super_pixels
 
 _FEW = 4  # channels that do not fill a vector register
+_FILLED = 1.2  # taps, zeros among them, over real taps, up to which one large convolution beats several small ones
 _WIDE = 128  # 1 / (1 / in + 1 / out) from which copying pixels is cheap beside multiplying them
 
 
@@ -33,16 +34,16 @@ def convolve_input(g: jax.Array, w: jax.Array, geometry: Geometry, precision: An
     """The input gradient; XLA's own is never as fast on a CPU.
 
     One tap is a matrix product. With few input channels the sums over taps are cheaper than a convolution. A kernel
-    that the stride divides is one convolution for all phases. Otherwise a convolution for each phase, unless so much of
-    the input is border that a product per real pixel is less work.
+    that the stride divides, or nearly so, is one convolution for all phases. Otherwise a convolution for each phase,
+    unless so much of the input is border that a product per real pixel is less work.
     """
     if geometry.is_product:
         return _product(g, lax.optimization_barrier(w[0, 0].T), precision)
     joined = can_join(geometry)
     if w.shape[2] <= _FEW:
         return (scatter_input if joined else overlap_input)(g, w, geometry, precision)
-    even = all(kernel % stride == 0 for kernel, stride in zip(geometry.kernel_size, geometry.strides, strict=True))
-    if joined and even:
+    filled = [-(-size // stride) * stride for size, stride in zip(geometry.kernel_size, geometry.strides, strict=True)]
+    if joined and math.prod(filled) <= _FILLED * math.prod(geometry.kernel_size):
         return joint_input(g, w, geometry, precision)
     pixels = math.prod(super_pixels(geometry, axis)[1] for axis in (0, 1))
     if pixels > 1.5 * math.prod(geometry.output_size):

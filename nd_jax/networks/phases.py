@@ -115,7 +115,7 @@ def overlap_input(g: jax.Array, w: jax.Array, geometry: Geometry, precision: Any
 
 
 def scatter_input(g: jax.Array, w: jax.Array, geometry: Geometry, precision: Any = None) -> jax.Array:
-    """As `overlap_input` with all phases in one shifted sum: right when the input has few channels. Needs `can_join`."""
+    """As `overlap_input`, all phases in one shifted sum: right when the input has few channels. Needs `can_join`."""
     kernel = _phase_kernel(w, geometry.strides)[::-1, ::-1]
     rows, columns, outputs, block = kernel.shape
     weights = lax.optimization_barrier(kernel.transpose(2, 0, 1, 3).reshape(outputs, rows * columns * block))
