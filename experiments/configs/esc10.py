@@ -5,7 +5,8 @@
 
 ESC is a copy of https://github.com/karolpiczak/ESC-50, or any folder with `esc10.csv` and `audio/`. The first command
 holds out every official fold in turn; the second puts its figures into the card of the network for fold 5, and trains
-that one when it is not there yet. TIME
+that one when it is not there yet. A fold took 100 seconds of processor time, and 19 minutes with five folds at once on
+2 CPU cores that had much other work; expect 90 % as the mean over folds (86 to 94 %), and 86 % for fold 5.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Esc10:
     hidden: tuple[int, int] = (10, 24)
     """At most so many bands and so many frames in a row are hidden."""
     training: Settings = Settings(
-        steps=1200, batch_size=16, learning_rate=2e-3, weight_decay=1e-2, eval_every=150, smoothing=0.1
+        steps=2400, batch_size=16, learning_rate=2e-3, weight_decay=1e-2, eval_every=300, smoothing=0.1
     )
 
     @property
@@ -162,9 +163,10 @@ def _card(fold: str, trained: int, held_out: int, config: Esc10) -> dict[str, An
         "source": "https://github.com/karolpiczak/ESC-50",
         "licence": "CC BY 3.0 (contributors to freesound.org, named in the data set; collected by Karol J. Piczak)",
         "split": f"official fold {fold} ({held_out} recordings) held out; recordings cut from one original are in one "
-        "fold. Nothing was chosen on held-out recordings of this run: a fixed number of steps, the last weights. Front "
-        "end, network and augmentation were chosen on folds 1 to 4 among themselves (three of them trained, the fourth "
-        f"measured), so the figure of fold 5 is of sounds that no choice has seen{_how_validated(config.folds)}",
+        "fold. A fixed number of steps, the last weights: no evaluation of held-out recordings ends or chooses a run. "
+        "Front end and network were chosen among three by training on three of the folds 1 to 4 and measuring on "
+        "fold 1 or 2, and the number of steps was doubled after a look at the accuracies of folds 1 to 4, which are a "
+        f"little optimistic for that; no choice has seen fold 5{_how_validated(config.folds)}",
         "front_end": describe(config.domain) + f"; a recording is judged by the mean logits over {config.windows} "
         "windows spread evenly over its sounding part",
         "network": f"audio_cnn, convolutions of {', '.join(map(str, config.features))} channels; mean and maximum over "
