@@ -223,6 +223,8 @@ def test_early_penalties_end_and_scale_is_per_lane(network):
     early = run(network, [0, 1], penalties=[nd.penalties.early(quiet, 0.5)], **loud)
     chex.assert_trees_all_equal(early.snapshots[0], always.snapshots[0])
     assert (early.scores > always.scores).all()
+    rest = run(network, [0, 1], penalties=[nd.penalties.early(quiet, 0.5, rest=1.0)], **loud)
+    chex.assert_trees_all_equal(rest.inputs, always.inputs)
     scaled = run(network, [0, 1], penalties=[quiet], scale=[1.0, 0.0], **loud)
     chex.assert_trees_all_equal(scaled.inputs[0], always.inputs[0])
     chex.assert_trees_all_equal(scaled.inputs[1], run(network, [1], **loud).inputs[0])

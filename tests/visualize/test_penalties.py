@@ -111,3 +111,21 @@ def test_silence_is_free_and_its_unit_is_db():
 def test_refusals(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_early_keeps_what_it_wraps_and_refuses_the_rest():
+    quiet = penalties.silence(weight=0.3)
+    early = penalties.early(quiet, 0.25, rest=0.1)
+    assert (early.weight, early.until, early.rest) == (0.3, 0.25, 0.1)
+    assert early.label.endswith("in the first 25% of the steps, 0.1 of it afterwards")
+    x = jnp.full(MEL.shape, 0.4)
+    chex.assert_trees_all_close(early(x, MEL), quiet(x, MEL))
+    with pytest.raises(ValueError, match="silence needs a waveform"):
+        early.check(IMAGE)
+    for arguments, message in (
+        (({"penalty": 3}), "early takes a penalty"),
+        (({"penalty": quiet, "until": 0}), "until must be a share"),
+        (({"penalty": quiet, "rest": 2}), "rest must be a share"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            penalties.early(**arguments)
