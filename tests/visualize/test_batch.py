@@ -209,7 +209,7 @@ def test_penalties_and_transforms_matter(network):
 def test_transforms_stop_where_polishing_begins(network):
     shaken, polished, plain = (run(network, [0, 3], steps=30, **s) for s in ({"polish": 0}, {}, {"transforms": ()}))
     assert (polished.scores > shaken.scores).all()
-    chex.assert_trees_all_equal(run(network, [0, 3], steps=30, polish=1).inputs, plain.inputs)
+    chex.assert_trees_all_close(run(network, [0, 3], steps=30, polish=1).inputs, plain.inputs, atol=1e-4)
     # The last half of a polished run is a run without transforms from where the first half ended.
     halfway = run(network, [0, 3], steps=30, snapshots=[15])
     same = run(network, [0, 3], steps=15, polish=0)
