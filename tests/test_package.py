@@ -174,6 +174,7 @@ def test_public_names_are_exactly_those_of_all():
 
 PROTOCOLS = (
     nd_jax.visualize.parameterizations.Parameterization,
+    nd_jax.visualize.parameterizations.Invertible,
     nd_jax.visualize.penalties.Penalty,
     nd_jax.visualize.transforms.Transform,
 )

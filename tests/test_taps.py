@@ -209,7 +209,7 @@ def test_edits_as_data_equal_functions(plain, getkey, make, function):
     changed = nd.taps.edited(plain, [make()])
     chex.assert_trees_all_close(changed(x), nd.taps.edit(plain, x, {"norm": function}), atol=1e-6)
     chex.assert_trees_all_close(
-        nd.taps.read(changed, x, ["norm"])["norm"], function(nd.taps.read(plain, x, "norm")["norm"])
+        nd.taps.read(changed, x, ["norm"])["norm"], function(nd.taps.read(plain, x, "norm")["norm"]), atol=1e-6
     )
 
 

@@ -117,6 +117,7 @@ class Parts(Domain):
 
     @property
     def shape(self) -> dict[str, Any]:  # type: ignore[override]
+        """{name: shape of that part}."""
         return {name: part.shape for name, part in self.parts.items()}
 
     def __getitem__(self, name: str) -> Domain:

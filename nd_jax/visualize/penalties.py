@@ -274,6 +274,7 @@ class Early:
 
     @property
     def couples(self) -> bool:
+        """Whether it takes all inputs of a lane at once, as the penalty that it wraps."""
         return getattr(self.penalty, "couples", False)
 
     def check(self, domain: Domain) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 
 from nd_jax.domain import Parts
 from nd_jax.networks.layers import has_relu
-from nd_jax.visualize import program
+from nd_jax.visualize import parameterizations, program
 from nd_jax.visualize.run import Piece, Run
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def _listen(plan: program.Plan, network: Network, x: Any, arrays: Any) -> jax.Ar
 def _from_probes(plan: program.Plan, domain: Domain, probes: Any, rows: np.ndarray) -> Any:
     """Parameters (candidates, ...) that make the given probing inputs, rows (candidates, inputs)."""
     chosen = jax.tree.map(lambda leaf: jnp.asarray(leaf[rows], jnp.float32), probes)
-    invert = jax.vmap(jax.vmap(lambda x: plan.parameterization.invert(x, domain)))
+    invert = jax.vmap(jax.vmap(lambda x: parameterizations.invert(plan.parameterization, x, domain)))
     found = invert(chosen)
     return jax.device_get(jax.tree.map(lambda leaf: leaf[:, 0], found) if plan.inputs == 1 else found)
 
