@@ -34,7 +34,7 @@ class Settings:
     chapters: tuple[Name, ...] = ("visualization",)
     """What to measure."""
     quick: bool = False
-    """Small networks, few steps, three recipes: shows that everything runs, not how good it is."""
+    """Small networks, few steps, two recipes: shows that everything runs, not how good it is."""
     out: pathlib.Path = pathlib.Path("out/truth")
     """The folder to write."""
 
@@ -74,8 +74,7 @@ def _visualization(settings: Settings, tell: Tell) -> Chapter:
         size,
         tell,
         steps=min(settings.steps, 24) if settings.quick else settings.steps,
-        restarts=4 if settings.quick else 64,
-        compared=2 if settings.quick else None,
+        quick=settings.quick,
     )
     return story.chapter(measured)
 

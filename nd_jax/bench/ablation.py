@@ -13,6 +13,8 @@ from nd_jax.bench.recipes import Recipe
 from nd_jax.bench.scores import Figure
 
 VERDICTS = ("pays", "neutral", "harms")
+LEAST_TRUTH, LEAST_SPEED = 0.005, 0.05
+"""Differences smaller than these are neutral however certain they are."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,16 +89,17 @@ def verdict(passing: Figure, truth: Figure, speed: Figure) -> str:
     """Truth first, speed second, by intervals that leave out no difference.
 
     An idea pays when more units pass with it, or, no fewer passing, when what is found is nearer to the truth; it harms
-    when it is the other way round. When neither interval leaves out zero, the faster climb decides.
+    when it is the other way round. When neither interval leaves out zero, the faster climb decides. Differences of
+    less than LEAST_TRUTH and LEAST_SPEED do not count.
     """
-    for figure in (passing, truth):
-        if figure.low > 0:
+    for figure, least in ((passing, 0.0), (truth, LEAST_TRUTH)):
+        if figure.low > 0 and figure.value >= least:
             return "pays"
-        if figure.high < 0:
+        if figure.high < 0 and figure.value <= -least:
             return "harms"
-    if speed.high < 1:
+    if speed.high < 1 and speed.value <= 1 - LEAST_SPEED:
         return "pays"
-    return "harms" if speed.low > 1 else "neutral"
+    return "harms" if speed.low > 1 and speed.value >= 1 + LEAST_SPEED else "neutral"
 
 
 def plain(outcomes: Sequence[Outcome]) -> list[Mapping[str, object]]:

@@ -39,9 +39,9 @@ EPSILON = 0.25
 CONTRAST = 0.7
 """How much of a template's mean is subtracted from it: what does not belong to a pattern counts against it."""
 CLOSED = (0.25, 0.4)
-"""Thresholds of units that are silent at the usual start, as a share of the best response."""
+"""Thresholds of units that are silent at the usual start, as a share of the response to the template's own sound."""
 BEYOND = (1.05, 1.5)
-"""Thresholds of dead units, likewise: above 1 the ReLU never opens."""
+"""Thresholds of dead units, as a share of the best response: above 1 the ReLU never opens."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -306,11 +306,11 @@ class _Draft:
         self._unit(kind, [template], readout, pool, closed=index % 6 in (1, 3, 5))
 
     def _unit(self, kind: str, found: Sequence[Template], readout: str, pool: str, closed: bool) -> None:
-        threshold = float(self.rng.uniform(*CLOSED)) if closed else 0.0
+        filters = [self._filter(template, readout) for template in found]
+        heard = min(self._response(weights, template, readout) for (weights, _), template in zip(filters, found))
+        threshold = float(self.rng.uniform(*CLOSED)) * heard if closed else 0.0
         concepts, members = [], []
-        for template in found:
-            weights, best = self._filter(template, readout)
-            # The unit's largest activation is exactly 1, whatever its threshold.
+        for template, (weights, best) in zip(found, filters, strict=True):
             members.append(self._add(weights, readout, threshold))
             # Every cell counts in the energy; a linear unit does not care where its weights are as good as zero.
             heavy = np.abs(weights) >= 0.05 * np.mean(np.abs(weights))
@@ -338,6 +338,12 @@ class _Draft:
         h, maximum = best_normalised(weights, EPSILON) if readout == "normalised" else best_linear(weights)
         return weights / maximum, self.front.inverse(h).astype(np.float32)
 
+    def _response(self, weights: np.ndarray, template: Template, readout: str) -> float:
+        """What a filter answers to the sound that it was made from; its best response is 1."""
+        h = self.front(template.pattern.astype(np.float64))
+        energy = EPSILON + np.sum(h * h) if readout == "normalised" else 1.0
+        return float(np.sum(weights * h) / np.sqrt(energy))
+
     def _place(self, pool: str) -> int:
         positions = self.size.frames - self.size.window + 1
         return int(self.rng.integers(2, positions - 2)) if pool == "position" else positions // 2
@@ -358,6 +364,7 @@ class _Draft:
         first, second = np.zeros((size.filters, size.units)), np.zeros((size.filters, size.units))
         along = np.zeros((size.frames - size.window + 1, size.units))
         for index, ((one, other), unit) in enumerate(zip(self.pairs, self.units, strict=True)):
+            # The unit's largest activation is exactly 1, whatever its threshold.
             gain = 1.0 if unit.dead else 1.0 / (1.0 - thresholds[one])
             first[one, index] = second[other, index] = gain
             if unit.pool == "mean":

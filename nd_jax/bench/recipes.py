@@ -15,8 +15,9 @@ from nd_jax.bench.planted import Planted
 from nd_jax.domain import LogMel
 from nd_jax.visualize import Visualization, parameterizations, penalties, transforms, visualize_batch
 
-QUIET = 0.3
-"""The demo's silence prior: standard deviations of a natural activation that one dB of mean level costs."""
+QUIET, REST = 0.3, 0.1
+"""The demo's silence prior: standard deviations of a natural activation that one dB of mean level costs, and the share
+of it that is kept in the polish."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Recipe:
       polish: share of the steps, the last ones, without transforms; None for the default of `visualize_batch`.
       quiet: weight of the silence prior, in standard deviations of a natural activation per dB; 0 for none.
       smooth: weight of total variation along time and frequency, in the same unit per mean step of the whole range.
-      early: whether priors end where the polish begins.
+      rest: the share of the priors that is kept in the polish.
       own_spread: whether the priors are weighed by each unit's own standard deviation on natural sounds, or by the
         median over its layer.
       finish: whether the polish goes on in pixels from where the other parameterization had come.
@@ -45,8 +46,8 @@ class Recipe:
     polish: float | None = None
     quiet: float = QUIET
     smooth: float = 0.0
-    early: bool = True
-    own_spread: bool = True
+    rest: float = REST
+    own_spread: bool = False
     finish: bool = False
     adds: bool = False
 
@@ -95,8 +96,8 @@ class Recipe:
             "progress": False,
         }
         if not (self.finish and last):
-            if self.early and last < steps:
-                settings["penalties"] = [penalties.early(cost, 1.0 - self.share) for cost in costs]
+            if 0 < last < steps:
+                settings["penalties"] = [penalties.early(cost, 1.0 - self.share, rest=self.rest) for cost in costs]
             found = visualize_batch(
                 planted.network, planted.objective, steps=steps, polish=self.share, snapshots=moments, **settings
             )
@@ -109,8 +110,7 @@ class Recipe:
         pixels = parameterizations.pixels()
         start = jax.vmap(lambda x: pixels.invert(x, domain))(jnp.asarray(first.inputs))
         settings |= {"parameterization": pixels, "transforms": (), "restarts": 0, "start": jax.device_get(start)}
-        if self.early:
-            settings["penalties"] = []
+        settings["penalties"] = [dataclasses.replace(cost, weight=self.rest * cost.weight) for cost in costs]
         after = [moment - turn for moment in moments if moment >= turn] or [last]
         second = visualize_batch(planted.network, planted.objective, steps=last, snapshots=after, **settings)
         return Found.of(first).then(Found.of(second), turn)
@@ -232,8 +232,9 @@ def variants(base: Recipe, domain: LogMel, natural: np.ndarray) -> tuple[Recipe,
             found.append(change(f"+ {name}", name, transforms=lambda _, item=item: (*usual, item), adds=True))
     found.append(change("no silence prior", "silence prior", quiet=0.0))
     found.append(change("strong silence prior", "silence prior three times as strong", quiet=3 * base.quiet, adds=True))
-    found.append(change("prior by layer", "silence prior in each unit's own spread, not its layer's", own_spread=False))
-    found.append(change("prior to the end", "silence prior only before the polish", early=False))
+    found.append(change("prior by unit", "silence prior in each unit's own spread", own_spread=True, adds=True))
+    found.append(change("prior to the end", "silence prior weaker in the polish", rest=1.0))
+    found.append(change("prior ends", "no silence prior at all in the polish", rest=0.0, adds=True))
     found.append(change("+ total variation", "total variation", smooth=10.0, adds=True))
     found.append(change("no polish", "the last steps without transforms and priors", polish=0.0))
     found.append(change("finish in pixels", "polish in pixels", finish=True, adds=True))

@@ -237,7 +237,9 @@ def _gallery(measured: Measured) -> str:
                 drawn.insert(1, _drawn(domain, truths[1], "or"))
             if unit.kind not in heard:
                 heard.add(unit.kind)
-                drawn += [_player(domain, x, name) for name, x in (("truth", truths[0]), ("found", picture))]
+                drawn.append(
+                    "".join(_player(domain, x, name) for name, x in (("truth", truths[0]), ("found", picture)))
+                )
             parts.append(f'<div class="pair">{"".join(f"<figure>{each}</figure>" for each in drawn)}</div>')
     return "".join(parts)
 

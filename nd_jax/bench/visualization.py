@@ -21,8 +21,9 @@ from nd_jax.domain.statistics import with_statistics
 from nd_jax.visualize import objectives
 
 RATIO, CORRELATION, CENTS, FRAMES, PASSING = 0.95, 0.9, 50.0, 1.0, 0.9
-NATURAL_PER_CLASS = 4
+NATURAL_PER_CLASS = 16
 SNAPSHOTS = 20
+COMPARED = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,15 +194,7 @@ class Measured:
     worths: list[Worth]
 
 
-def measure_all(
-    keys: Mapping[int, jax.Array],
-    size: Size,
-    tell: Tell,
-    *,
-    steps: int,
-    restarts: int = 64,
-    compared: int | None = None,
-) -> Measured:
+def measure_all(keys: Mapping[int, jax.Array], size: Size, tell: Tell, *, steps: int, quick: bool = False) -> Measured:
     """Runs everything.
 
     Args:
@@ -209,20 +202,19 @@ def measure_all(
       size: of the networks.
       tell: takes a line about the progress.
       steps: of every run.
-      restarts: starts for units that do not answer.
-      compared: at most so many variants of the default (None: all).
+      quick: networks with ReLUs of nd_jax only, few sounds and restarts, one recipe beside the default.
     """
     domain = size.domain()
-    sounds = natural.inputs(jax.random.key(0x50D), domain, NATURAL_PER_CLASS)
-    chosen = cases(keys, size, sounds)
+    sounds = natural.inputs(jax.random.key(0x50D), domain, 1 if quick else NATURAL_PER_CLASS)
+    chosen = cases(keys, size, sounds, (False,) if quick else (False, True))
     base = recipes.default()
-    others = (recipes.lucid(), *recipes.variants(base, domain, sounds))[:compared]
+    others = (recipes.lucid(), *recipes.variants(base, domain, sounds))[: 1 if quick else None]
     planned = len(chosen) + len(keys) * len(FAMILIES) * (2 + len(others))
     tick = _clock(planned, tell)
 
     found, rows = [], []
     for case in chosen:
-        found.append(look(case, base, steps, probes=sounds, restarts=restarts))
+        found.append(look(case, base, steps, probes=sounds, restarts=4 if quick else 64))
         rows.extend(measure(case, found[-1]))
         tick(f"default recipe: {case.name}")
     own = [case for case in chosen if not case.planted.network.module.foreign]  # type: ignore[attr-defined]
@@ -248,9 +240,13 @@ def measure_all(
     )
 
 
-def answering(case: Case) -> list[int]:
-    """The units that answer at the usual start: recipes are compared on these, since rescue would hide what they do."""
-    return [index for index, unit in enumerate(case.planted.units) if not (unit.dead or unit.closed)]
+def answering(case: Case, per_kind: int = COMPARED) -> list[int]:
+    """The first units of each kind that answer at the usual start: rescue would hide what recipes do to the others."""
+    found: dict[str, list[int]] = {}
+    for index, unit in enumerate(case.planted.units):
+        if not (unit.dead or unit.closed):
+            found.setdefault(unit.kind, []).append(index)
+    return sorted(index for indices in found.values() for index in indices[:per_kind])
 
 
 def _outcome(recipe: Recipe, chosen: Sequence[Case], steps: int, tick: Callable[[str], None]) -> Outcome:

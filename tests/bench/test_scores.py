@@ -69,6 +69,7 @@ def figure(low, high):
         ((-0.1, 0.1), (-0.1, 0.1), (0.4, 0.5), "pays"),
         ((-0.1, 0.1), (-0.1, 0.1), (2, 3), "harms"),
         ((-0.1, 0.1), (-0.1, 0.1), (0.9, 1.1), "neutral"),
+        ((-0.1, 0.1), (0.001, 0.003), (0.97, 0.99), "neutral"),
     ],
 )
 def test_verdicts(passing, truth, speed, expected):
