@@ -16,8 +16,8 @@ from nd_jax.domain import LogMel
 from nd_jax.visualize import Visualization, parameterizations, penalties, transforms, visualize_batch
 
 QUIET, REST = 0.3, 0.1
-"""The demo's silence prior: standard deviations of a natural activation that one dB of mean level costs, and the share
-of it that is kept in the polish."""
+"""The demo's silence prior: standard deviations of a natural activation that one dB of mean level costs; and the share
+that is kept in the polish by the recipe that lets go of it there."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Recipe:
     parameterization: Callable[[LogMel], Any] | None = None
     transforms: Callable[[LogMel], tuple[Any, ...]] | None = None
     polish: float | None = None
-    quiet: float = QUIET
+    quiet: float = 0.0
     smooth: float = 0.0
-    rest: float = REST
+    rest: float = 1.0
     own_spread: bool = False
     finish: bool = False
     adds: bool = False
@@ -96,7 +96,7 @@ class Recipe:
             "progress": False,
         }
         if not (self.finish and last):
-            if 0 < last < steps:
+            if 0 < last < steps and self.rest < 1:
                 settings["penalties"] = [penalties.early(cost, 1.0 - self.share, rest=self.rest) for cost in costs]
             found = visualize_batch(
                 planted.network, planted.objective, steps=steps, polish=self.share, snapshots=moments, **settings
@@ -152,7 +152,7 @@ class Found:
 
 
 def default() -> Recipe:
-    """What nd_jax does when it is not asked for anything else, with the demo's silence prior."""
+    """What `visualize_batch` does when it is not asked for anything else."""
     return Recipe("default", "nd_jax as it comes")
 
 
@@ -180,7 +180,6 @@ def lucid() -> Recipe:
         parameterization=lambda domain: parameterizations.fourier(start=0.5),
         transforms=moves,
         polish=0.0,
-        quiet=0.0,
     )
 
 
@@ -230,13 +229,12 @@ def variants(base: Recipe, domain: LogMel, natural: np.ndarray) -> tuple[Recipe,
         name = _words(item)
         if name not in map(_words, usual):
             found.append(change(f"+ {name}", name, transforms=lambda _, item=item: (*usual, item), adds=True))
-    found.append(change("no silence prior", "silence prior", quiet=0.0))
-    found.append(change("strong silence prior", "silence prior three times as strong", quiet=3 * base.quiet, adds=True))
-    found.append(change("prior by unit", "silence prior in each unit's own spread", own_spread=True, adds=True))
-    found.append(change("prior to the end", "silence prior weaker in the polish", rest=1.0))
-    found.append(change("prior ends", "no silence prior at all in the polish", rest=0.0, adds=True))
+    quiet = {"quiet": QUIET, "adds": True}
+    found.append(change("silence prior", "silence prior, as in the demo", **quiet))
+    found.append(change("silence prior, early", "silence prior, a tenth of it in the polish", rest=REST, **quiet))
+    found.append(change("silence prior by unit", "silence prior in each unit's own spread", own_spread=True, **quiet))
     found.append(change("+ total variation", "total variation", smooth=10.0, adds=True))
-    found.append(change("no polish", "the last steps without transforms and priors", polish=0.0))
+    found.append(change("no polish", "polish: the last half of the steps without transforms", polish=0.0))
     found.append(change("finish in pixels", "polish in pixels", finish=True, adds=True))
     return tuple(found)
 

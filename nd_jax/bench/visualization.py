@@ -209,14 +209,14 @@ def measure_all(keys: Mapping[int, jax.Array], size: Size, tell: Tell, *, steps:
     chosen = cases(keys, size, sounds, (False,) if quick else (False, True))
     base = recipes.default()
     others = (recipes.lucid(), *recipes.variants(base, domain, sounds))[: 1 if quick else None]
-    planned = len(chosen) + len(keys) * len(FAMILIES) * (2 + len(others))
+    planned = _MAIN * len(chosen) + len(keys) * len(FAMILIES) * (2 + len(others))
     tick = _clock(planned, tell)
 
     found, rows = [], []
     for case in chosen:
         found.append(look(case, base, steps, probes=sounds, restarts=4 if quick else 64))
         rows.extend(measure(case, found[-1]))
-        tick(f"default recipe: {case.name}")
+        tick(f"default recipe: {case.name}", _MAIN)
     own = [case for case in chosen if not case.planted.network.module.foreign]  # type: ignore[attr-defined]
     noise = []
     for case in own:
@@ -249,7 +249,7 @@ def answering(case: Case, per_kind: int = COMPARED) -> list[int]:
     return sorted(index for indices in found.values() for index in indices[:per_kind])
 
 
-def _outcome(recipe: Recipe, chosen: Sequence[Case], steps: int, tick: Callable[[str], None]) -> Outcome:
+def _outcome(recipe: Recipe, chosen: Sequence[Case], steps: int, tick: Callable[..., None]) -> Outcome:
     rows: list[Row] = []
     curves = []
     moments: tuple[int, ...] = ()
@@ -326,14 +326,18 @@ def _blocks(tables: Sequence[np.ndarray]) -> np.ndarray:
     return whole
 
 
-def _clock(planned: int, tell: Tell) -> Callable[[str], None]:
+_MAIN = 3
+"""A run of all units, with rescue, takes as long as so many of those that compare recipes."""
+
+
+def _clock(planned: int, tell: Tell) -> Callable[..., None]:
     began, done = time.perf_counter(), 0
 
-    def tick(what: str) -> None:
+    def tick(what: str, share: int = 1) -> None:
         nonlocal done
-        done += 1
+        done += share
         passed = time.perf_counter() - began
         left = passed / done * (planned - done)
-        tell(f"[{done}/{planned}, {passed:.0f} s, about {left:.0f} s left] {what}")
+        tell(f"[{100 * done / planned:.0f} %, {passed:.0f} s, about {left:.0f} s left] {what}")
 
     return tick
