@@ -68,10 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figures = {part: dict(section.figures) for part, section in found.items()}
         config.out.write_text(json.dumps({"machine": about, "threads": config.threads, **figures}, indent=1) + "\n")
     if config.write:
-        write_blocks(config.write / "speed.md", {part: section.markdown() for part, section in found.items()})
-        write_blocks(config.write / "speed.md", {"machine": line})
+        blocks = {"machine": line} | {part: section.markdown() for part, section in found.items()}
         if "growth" in found:
             scale.plot_growth(found["growth"].figures, config.write / "images" / "units_per_second.png")
+            blocks["growth"] += "\n\n![Units per second against units optimised together](images/units_per_second.png)"
+        write_blocks(config.write / "speed.md", blocks)
     return 0
 
 

@@ -11,7 +11,6 @@ import jax
 import numpy as np
 import pytest
 
-import nd_jax as nd
 from nd_jax import runtime
 from nd_jax.experiments import benchmark_visualize
 from nd_jax.experiments.benchmarks import accelerator, cases, scale, tables
@@ -79,9 +78,7 @@ def test_without_torch_only_its_rows_are_missing(monkeypatch, capsys):
 @pytest.mark.slow
 def test_scale_in_processes_of_their_own(tmp_path):
     figures = scale.sweep(tiny=True).figures
-    assert {item["layer"] for item in figures["layers"]} == set(
-        nd.taps.weighted_layers(nd.load("checkpoints/instrument_notes"))
-    )
+    assert [item["layer"] for item in figures["layers"]] == ["pitch", "family"]
     assert figures["peak"] >= figures["idle"] > 0
     assert all(item["memory_bytes"] > 0 and item["seconds"] > 0 for item in figures["layers"])
     curves = scale.growth(tiny=True).figures["curves"]

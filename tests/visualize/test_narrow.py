@@ -28,7 +28,7 @@ class Net(nn.Module):
     @nn.compact
     def __call__(self, x):
         x = x.reshape(-1, *self.shape)
-        x = Relu(name="relu")(Conv(6, (3,) * (x.ndim - 2), name="stem")(x))
+        x = Relu(name="relu")(Conv(24, (3,) * (x.ndim - 2), name="stem")(x))
         kind = nn.remat(self.make.func) if self.wrap == "remat" else self.make.func
         module = kind(*self.make.args, **self.make.keywords, name="layer")
         y = module(inputs=x) if self.wrap == "keyword" else module(x)
@@ -51,11 +51,10 @@ def both(net, objective, x):
     """(narrow, whole): value and gradient of every lane on its own input; the first is None where it is refused."""
     bound = objective.bind(net)
     arrays = jax.tree.map(jnp.asarray, bound.arrays)
-    refused = []
+    refused, layer = [], bound.spec[0][1]
 
     def whole(x, terms):
-        read = taps.forward(net, x[None], ("layer",))[1]["layer"][0]
-        return objectives.evaluate(bound.spec, terms, {"layer": read})
+        return objectives.evaluate(bound.spec, terms, {layer: taps.forward(net, x[None], (layer,))[1][layer][0]})
 
     def alone(x, terms):
         found = narrow.forward(bound.spec, terms, net, x[None])
@@ -63,8 +62,8 @@ def both(net, objective, x):
             refused.append(True)
             return 0.0
         activations, terms = found
-        assert activations["layer"].shape[-1] == 1
-        return objectives.evaluate(bound.spec, terms, {"layer": activations["layer"][0]})
+        assert activations[layer].shape[-1] == 1
+        return objectives.evaluate(bound.spec, terms, {layer: activations[layer][0]})
 
     pair = [jax.jit(jax.vmap(jax.value_and_grad(each)))(x, arrays) for each in (alone, whole)]
     return (None if refused else pair[0]), pair[1]
@@ -72,14 +71,12 @@ def both(net, objective, x):
 
 SHAPES = {
     "same": (partial(Conv, 16, (3, 3)), (8, 7, 1)),
-    "strided": (partial(Conv, 16, (5, 5), (2, 2), padding="VALID", use_bias=False), (12, 13, 2)),
+    "strided": (partial(Conv, 32, (5, 5), (2, 2), padding="VALID", use_bias=False), (12, 13, 2)),
     "uneven": (partial(Conv, 16, (3, 4), (1, 2), padding=((2, 0), (1, 3))), (9, 10, 1)),
-    "padding number": (partial(nn.Conv, 8, (3, 3), padding=2), (6, 6, 1)),
-    "dilated": (partial(nn.Conv, 8, (3, 3), kernel_dilation=2), (9, 8, 1)),
-    "dilated, strided": (partial(nn.Conv, 20, (3, 3), (2, 2), kernel_dilation=(1, 3)), (9, 12, 1)),
-    "one tap": (partial(nn.Conv, 8, (1, 1)), (4, 5, 1)),
-    "stride skips": (partial(nn.Conv, 48, (2, 2), (3, 3), padding="VALID"), (10, 10, 1)),
-    "one axis": (partial(nn.Conv, 12, 5, 2), (21, 2)),
+    "dilated": (partial(nn.Conv, 8, (3, 3), padding=2, kernel_dilation=2), (9, 8, 1)),
+    "dilated, strided": (partial(nn.Conv, 32, (3, 3), (2, 2), kernel_dilation=(1, 3)), (9, 12, 1)),
+    "stride skips": (partial(nn.Conv, 64, (2, 2), (3, 3), padding="VALID"), (10, 10, 1)),
+    "one axis": (partial(nn.Conv, 16, 5, 2), (21, 2)),
     "dense": (partial(nn.Dense, 8), (5, 4, 1)),
 }
 
@@ -119,7 +116,7 @@ def channels(count=8):
 @pytest.mark.parametrize(
     "case",
     ["own class", "own function", "grouped", "circular", "few units", "long stride", "input dilation", "half precision"]
-    + ["edited", "remat", "twice", "keyword", "two terms", "direction", "unpositioned"],
+    + ["edited", "remat", "twice", "keyword", "two terms", "direction", "unpositioned", "few channels in"],
 )
 def test_the_whole_layer_where_it_is_needed(case, getkey):
     layers = {
@@ -143,6 +140,9 @@ def test_the_whole_layer_where_it_is_needed(case, getkey):
         objective = channels(3) - nd.objectives.channel("layer", [3, 4, 5])
     elif case == "direction":
         objective = nd.objectives.direction("layer", np.eye(8, dtype=np.float32)[:3])
+    elif case == "few channels in":
+        net = network(partial(nn.Conv, 24, (3, 3)), (6, 6, 1), getkey())
+        objective = nd.objectives.channel("stem", range(3))
     elif case == "unpositioned":
         net = plain(getkey, partial(nn.Conv, 8, (6, 6), padding="VALID"))
     alone, _ = both(net, objective, jax.random.normal(getkey(), (3, 36)))
