@@ -55,7 +55,9 @@ class Settings:
     snapshots: int = 6
     """How many pictures of the way to keep."""
     quiet: float = 0.3
-    """Silence prior: standard deviations of a unit's natural activation that one dB of mean level costs; 0 for none."""
+    """Silence prior: standard deviations of a unit's natural activation that one dB of mean level costs; 0 for none.
+    It keeps quiet what matters little to the unit, for a picture and a sound in which the rest stands out; the optimum
+    of the unit alone, without it, is louder (docs/truth_bench.md has the price)."""
     learning_rate: float = 0.05
     """Of Adam."""
     chunk_size: int | None = None
