@@ -110,6 +110,7 @@ def _lane_step(plan: Plan, network: Network, lane: Lane, goal: Goal, keys: jax.A
         cost = jax.grad(lambda x: goal.scale * _penalty(plan, clock, x, domain))(x)
         downhill = jax.tree.map(jnp.add, downhill, cost)
     (gradient,) = back(downhill)
+    gradient = _held(plan, gradient, clock)
     updates, state = plan.optimizer.update(gradient, _refreshed(plan, lane, clock), lane.parameters)
     parameters = optax.apply_updates(lane.parameters, updates)
     finite = _all_finite((gradient, parameters)) & (lane.failed < 0)
@@ -131,7 +132,7 @@ def _refreshed(plan: Plan, lane: Lane, clock: Clock) -> Any:
     Adam's mean square of those is so much larger that polishing would crawl: 20 of 108 planted units then miss their
     optimum, 4 with this (seeds 11 to 13 of the truth bench). Counts, which schedules follow, go on.
     """
-    if not plan.transforms:
+    if not (plan.transforms or getattr(plan.parameterization, "polishes", False)):
         return lane.optimizer
 
     def fresh(new: Any, old: Any) -> Any:
@@ -139,6 +140,13 @@ def _refreshed(plan: Plan, lane: Lane, clock: Clock) -> Any:
         return jnp.where(clock.step == clock.polish, new, old) if jnp.issubdtype(old.dtype, jnp.floating) else old
 
     return jax.tree.map(fresh, plan.optimizer.init(lane.parameters), lane.optimizer)
+
+
+def _held(plan: Plan, gradient: Any, clock: Clock) -> Any:
+    """The gradient of what a parameterization lets move at this step."""
+    if not getattr(plan.parameterization, "polishes", False):
+        return gradient
+    return _each(plan, lambda one: plan.parameterization.hold(one, clock.step >= clock.polish))(gradient)
 
 
 def _each(plan: Plan, function: Callable[..., Any]) -> Callable[..., Any]:

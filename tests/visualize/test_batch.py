@@ -73,7 +73,10 @@ def test_a_lane_does_not_depend_on_its_batch(network):
         part = run(network, units, chunk_size=chunk)
         for lane, unit in enumerate(units):
             chex.assert_trees_all_equal(part.inputs[lane], whole.inputs[unit])
-            chex.assert_trees_all_equal(part.parameters[lane], whole.parameters[unit])
+            ours, theirs = (
+                jax.tree.map(lambda leaf, i=i: leaf[i], r.parameters) for r, i in ((part, lane), (whole, unit))
+            )
+            chex.assert_trees_all_equal(ours, theirs)
 
 
 def test_same_key_same_result_and_another_key_another(network):
@@ -104,9 +107,12 @@ def test_global_norm_clipping_stays_inside_its_lane(network):
     optimizer = optax.chain(optax.clip_by_global_norm(1e-3), optax.sgd(1.0))
     together = run(network, range(12), optimizer=optimizer, transforms=(), steps=3)
     alone = run(network, [4], optimizer=optimizer, transforms=(), steps=3)
-    chex.assert_trees_all_equal(together.parameters[4], alone.parameters[0])
+    chex.assert_trees_all_equal(together.inputs[4], alone.inputs[0])
     start = run(network, range(12), optimizer=optimizer, transforms=(), steps=0)
-    moved = np.sqrt(np.sum(np.square(together.parameters - start.parameters).reshape(12, -1), axis=1))
+    distances = jax.tree.map(
+        lambda a, b: np.square(a - b).reshape(12, -1).sum(1), together.parameters, start.parameters
+    )
+    moved = np.sqrt(sum(jax.tree.leaves(distances)))
     assert (moved <= 3.001e-3).all()
 
 
@@ -207,13 +213,31 @@ def test_penalties_and_transforms_matter(network):
 
 
 def test_transforms_stop_where_polishing_begins(network):
-    shaken, polished, plain = (run(network, [0, 3], steps=30, **s) for s in ({"polish": 0}, {}, {"transforms": ()}))
+    smooth = {"parameterization": nd.parameterizations.fourier(), "steps": 30}
+    shaken, polished, plain = (run(network, [0, 3], **smooth, **s) for s in ({"polish": 0}, {}, {"transforms": ()}))
     assert (polished.scores > shaken.scores).all()
-    chex.assert_trees_all_close(run(network, [0, 3], steps=30, polish=1).inputs, plain.inputs, atol=1e-4)
+    chex.assert_trees_all_close(run(network, [0, 3], polish=1, **smooth).inputs, plain.inputs, atol=1e-4)
     # The last half of a polished run is a run without transforms from where the first half ended.
     halfway = run(network, [0, 3], steps=30, snapshots=[15])
     same = run(network, [0, 3], steps=15, polish=0)
     chex.assert_trees_all_equal(halfway.snapshots[0], same.inputs)
+
+
+def test_single_cells_move_in_the_polish_only(network):
+    fine = {"parameterization": nd.parameterizations.fourier(fine=True), "steps": 30}
+    before = run(network, [0, 3], polish=0, **{**fine, "steps": 15})
+    assert not before.parameters["fine"].any()
+    after = run(network, [0, 3], **fine)
+    chex.assert_trees_all_equal(after.parameters["spectrum"], before.parameters["spectrum"])
+    assert after.parameters["fine"].any()
+    smooth = run(network, [0, 3], parameterization=nd.parameterizations.fourier(), steps=15, polish=0)
+    chex.assert_trees_all_close(before.inputs, smooth.inputs, atol=1e-6)
+    both = nd.domain.Parts({"a": DOMAIN, "b": nd.domain.Latent(3)})
+    chosen = nd.parameterizations.default(both)
+    assert chosen.polishes
+    held = chosen.hold(chosen.init(jax.random.key(0), both), jnp.array(True))
+    assert not held["a"]["spectrum"].any()
+    assert held["b"].any()
 
 
 def test_early_penalties_end_and_scale_is_per_lane(network):
@@ -236,6 +260,8 @@ def test_start_is_where_it_begins(network):
     again = run(network, [0, 1], start=first.parameters, steps=0)
     chex.assert_trees_all_equal(again.inputs, first.inputs)
     with pytest.raises(ValueError, match="start has shape"):
+        run(network, [0, 1], start=jax.tree.map(lambda leaf: leaf[..., :1, :], first.parameters))
+    with pytest.raises(ValueError, match="start must have the parameterization's structure"):
         run(network, [0, 1], start=np.zeros((3, 2)))
 
 

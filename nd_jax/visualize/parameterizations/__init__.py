@@ -7,7 +7,8 @@ A parameterization is a hashable frozen dataclass, made by a lower-case function
     apply(parameters, domain) -> x of shape domain.shape, inside the domain's range
     invert(x, domain) -> parameters whose apply gives x as nearly as the bounds allow
 
-Your own may leave `invert` away; then an optimization cannot begin at a given sound.
+Your own may leave `invert` away; then an optimization cannot begin at a given sound. One with `polishes` and
+`hold(gradient, polishing)` lets something else move in the polish of a run than before, see `fourier(fine=True)`.
 
 | made by    | parameters                                   | for                                  |
 |------------|----------------------------------------------|--------------------------------------|
@@ -37,6 +38,7 @@ from nd_jax.visualize.parameterizations.core import (
     BOUNDS,
     Invertible,
     Parameterization,
+    Polishing,
     Start,
     bounded,
     invert,
@@ -79,6 +81,7 @@ __all__ = [
     "Normal",
     "Parameterization",
     "Pixels",
+    "Polishing",
     "Samples",
     "Start",
     "axis_scale",
@@ -106,8 +109,8 @@ __all__ = [
 def default(domain: Domain) -> Parameterization:
     """What a domain is optimized through unless asked otherwise.
 
-    Fourier for images and spectrograms, a pink-weighted spectrum for waveforms, a standard normal start for latents and
-    other unbounded numbers, a dict of these for `Parts`.
+    Fourier for images; Fourier, then single cells in the polish, for spectrograms; a pink-weighted spectrum for
+    waveforms, a standard normal start for latents and other unbounded numbers, a dict of these for `Parts`.
     """
     if isinstance(domain, Parts):
         return ByPart(tuple((name, default(part)) for name, part in domain.parts.items()))
@@ -115,4 +118,7 @@ def default(domain: Domain) -> Parameterization:
         return waveform()
     if not _core.is_bounded(domain):
         return latent()
-    return fourier() if len(domain.shape) in (2, 3) else pixels()
+    if len(domain.shape) not in (2, 3):
+        return pixels()
+    # Measured on spectrograms; in images, single pixels are what a Fourier image is there to avoid.
+    return fourier(fine=domain.is_sound)

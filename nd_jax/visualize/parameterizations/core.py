@@ -44,6 +44,18 @@ class Invertible(Parameterization, Protocol):
         """Returns parameters whose `apply` gives x as nearly as the bounds allow."""
 
 
+@runtime_checkable
+class Polishing(Parameterization, Protocol):
+    """A parameterization of which something else moves while a run is polished than before (`fourier(fine=True)`)."""
+
+    @property
+    def polishes(self) -> bool:
+        """Whether it does, with the settings that it has."""
+
+    def hold(self, gradient: Any, polishing: jax.Array) -> Any:
+        """Returns the gradient, zero for what is held; `polishing` is a scalar bool."""
+
+
 def invert(parameterization: Parameterization, x: Any, domain: Domain) -> Any:
     """Parameters from which `parameterization.apply` makes x, so that an optimization can begin at a given input.
 

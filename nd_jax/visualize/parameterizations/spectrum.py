@@ -35,23 +35,42 @@ class Fourier:
     start: core.Start = None
     decorrelate: bool = True
     bands: str = "fourier"
+    fine: bool = False
 
-    def init(self, key: jax.Array, domain: Domain) -> jax.Array:
+    @property
+    def polishes(self) -> bool:
+        """Whether something else moves while a run is polished, see `hold`."""
+        return self.fine
+
+    def hold(self, gradient: Any, polishing: jax.Array) -> Any:
+        """Keeps `fine` still until the polish, and the spectrum from then on."""
+        if not self.fine:
+            return gradient
+        return {
+            "spectrum": jnp.where(polishing, 0.0, gradient["spectrum"]),
+            "fine": jnp.where(polishing, gradient["fine"], 0.0),
+        }
+
+    def init(self, key: jax.Array, domain: Domain) -> Any:
         grid, channels = self._grid(domain)
-        return self.sd * jax.random.normal(key, (channels, *spectrum_shape(grid)))
+        spectrum = self.sd * jax.random.normal(key, (channels, *spectrum_shape(grid)))
+        return {"spectrum": spectrum, "fine": jnp.zeros(domain.shape)} if self.fine else spectrum
 
-    def apply(self, parameters: jax.Array, domain: Domain) -> jax.Array:
+    def apply(self, parameters: Any, domain: Domain) -> jax.Array:
         grid, _ = self._grid(domain)
-        values = fourier_image(parameters, grid, decay=self.decay, axis_scale=self.axis_scale)
+        spectrum = parameters["spectrum"] if self.fine else parameters
+        values = fourier_image(spectrum, grid, decay=self.decay, axis_scale=self.axis_scale)
         if self.bands == "covariance":
             values = natural.correlate_bands(self._gain(domain) * values, natural.band_root(domain))[..., None]
         else:
             values = jnp.moveaxis(values, 0, -1)
         if self._mixes_colours(domain):
             values = correlate_colours(values)
+        if self.fine:
+            values = values + parameters["fine"]
         return core.bounded(values, domain, self.bounds, self.start)
 
-    def invert(self, x: Any, domain: Domain) -> jax.Array:
+    def invert(self, x: Any, domain: Domain) -> Any:
         grid, _ = self._grid(domain)
         values = core.unbounded(core.one_example(self.name, x, domain), domain, self.bounds, self.start)
         if self._mixes_colours(domain):
@@ -60,7 +79,8 @@ class Fourier:
             values = natural.decorrelate_bands(values[..., 0], natural.band_root(domain)) / self._gain(domain)
         else:
             values = jnp.moveaxis(values, -1, 0)
-        return fourier_spectrum(values, grid, decay=self.decay, axis_scale=self.axis_scale)
+        spectrum = fourier_spectrum(values, grid, decay=self.decay, axis_scale=self.axis_scale)
+        return {"spectrum": spectrum, "fine": jnp.zeros(domain.shape)} if self.fine else spectrum
 
     def _mixes_colours(self, domain: Domain) -> bool:
         return self.decorrelate and domain.kind == "image" and domain.shape[-1] == 3
@@ -96,6 +116,7 @@ def fourier(
     start: core.Start = None,
     decorrelate: bool = True,
     bands: str = "fourier",
+    fine: bool = False,
 ) -> Fourier:
     """The spectrum of the input is free, divided by frequency, so that large structure moves as easily as fine detail.
 
@@ -115,6 +136,10 @@ def fourier(
       bands: "fourier", or "covariance" on a `LogMel` domain with a `band_root`: frequency is then along time only, and
         the components are mixed into bands that go together as in natural sound (`nd_jax.domain.with_statistics`).
         Parameters: (bands, frames // 2 + 1, 2), the most frequent direction first.
+      fine: add a free value a cell, which begins at zero and moves in the polish of a run only, instead of the
+        spectrum: large structure is found first, single cells last. Default for spectrograms in `visualize_batch`,
+        where it brings planted units to their optimum (docs/truth_bench.md). Parameters: {"spectrum": as above,
+        "fine": domain.shape}.
 
     Raises:
       ValueError: a bad argument, in one sentence.
@@ -129,6 +154,7 @@ def fourier(
         core.checked_start(start, bounds),
         bool(decorrelate),
         bands,
+        bool(fine),
     )
 
 

@@ -11,7 +11,7 @@ import jax
 
 from nd_jax.domain import Domain, Parts
 from nd_jax.visualize.parameterizations import core
-from nd_jax.visualize.parameterizations.core import Parameterization
+from nd_jax.visualize.parameterizations.core import Parameterization, Polishing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +93,18 @@ class ByPart:
     name: ClassVar[str] = "parts"
 
     items: tuple[tuple[str, Parameterization], ...]
+
+    @property
+    def polishes(self) -> bool:
+        """Whether any part does."""
+        return any(getattr(part, "polishes", False) for _, part in self.items)
+
+    def hold(self, gradient: dict[str, Any], polishing: jax.Array) -> dict[str, Any]:
+        """As the parts do."""
+        return {
+            name: part.hold(gradient[name], polishing) if isinstance(part, Polishing) else gradient[name]
+            for name, part in self.items
+        }
 
     def init(self, key: jax.Array, domain: Domain) -> dict[str, Any]:
         domains = self._domains(domain)
