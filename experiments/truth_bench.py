@@ -29,8 +29,8 @@ class Settings:
 
     seeds: tuple[int, ...] = (1, 2, 3)
     """Each draws its own templates, weights and networks."""
-    steps: int = 256
-    """Optimizer steps for each unit, in every recipe."""
+    steps: int = 512
+    """Optimizer steps for each unit; recipes are compared at half as many."""
     chapters: tuple[Name, ...] = ("visualization",)
     """What to measure."""
     quick: bool = False
@@ -56,8 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(settings: Settings, command: str = "python experiments/truth_bench.py") -> pathlib.Path:
     """Does what the settings say; returns the path of the page."""
-    if not settings.seeds or settings.steps < 8:
-        raise ValueError(f"at least one seed and 8 steps are needed, got {settings.seeds} and {settings.steps}")
+    if not settings.seeds or settings.steps < 16:
+        raise ValueError(f"at least one seed and 16 steps are needed, got {settings.seeds} and {settings.steps}")
     began = time.perf_counter()
     found = [_CHAPTERS[name](settings, lambda line: print(line, flush=True)) for name in settings.chapters]
     seconds = time.perf_counter() - began

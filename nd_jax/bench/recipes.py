@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from nd_jax.bench.planted import Planted
@@ -35,7 +34,6 @@ class Recipe:
       rest: the share of the priors that is kept in the polish.
       own_spread: whether the priors are weighed by each unit's own standard deviation on natural sounds, or by the
         median over its layer.
-      finish: whether the polish goes on in pixels from where the other parameterization had come.
       adds: whether the idea is on in this recipe and off in the default; otherwise it is the other way round.
     """
 
@@ -48,7 +46,6 @@ class Recipe:
     smooth: float = 0.0
     rest: float = 1.0
     own_spread: bool = False
-    finish: bool = False
     adds: bool = False
 
     @property
@@ -95,25 +92,12 @@ class Recipe:
             "restarts": restarts,
             "progress": False,
         }
-        if not (self.finish and last):
-            if 0 < last < steps and self.rest < 1:
-                settings["penalties"] = [penalties.early(cost, 1.0 - self.share, rest=self.rest) for cost in costs]
-            found = visualize_batch(
-                planted.network, planted.objective, steps=steps, polish=self.share, snapshots=moments, **settings
-            )
-            return Found.of(found)
-        turn = steps - last
-        before = [moment for moment in moments if moment <= turn] or [0]
-        first = visualize_batch(
-            planted.network, planted.objective, steps=turn, polish=0.0, snapshots=before, **settings
+        if 0 < last < steps and self.rest < 1:
+            settings["penalties"] = [penalties.early(cost, 1.0 - self.share, rest=self.rest) for cost in costs]
+        found = visualize_batch(
+            planted.network, planted.objective, steps=steps, polish=self.share, snapshots=moments, **settings
         )
-        pixels = parameterizations.pixels()
-        start = jax.vmap(lambda x: pixels.invert(x, domain))(jnp.asarray(first.inputs))
-        settings |= {"parameterization": pixels, "transforms": (), "restarts": 0, "start": jax.device_get(start)}
-        settings["penalties"] = [dataclasses.replace(cost, weight=self.rest * cost.weight) for cost in costs]
-        after = [moment - turn for moment in moments if moment >= turn] or [last]
-        second = visualize_batch(planted.network, planted.objective, steps=last, snapshots=after, **settings)
-        return Found.of(first).then(Found.of(second), turn)
+        return Found.of(found)
 
 
 _POLISH = inspect.signature(visualize_batch).parameters["polish"].default
@@ -142,13 +126,6 @@ class Found:
             moments=result.snapshot_steps,
             history=result.history,
         )
-
-    def then(self, later: Found, steps: int) -> Found:
-        """Followed by a second run that began after `steps` steps where this one ended; who is dead is known by now."""
-        moments = (*self.moments, *(steps + moment for moment in later.moments if moment > 0))
-        kept = [row for moment, row in zip(later.moments, later.history, strict=True) if moment > 0]
-        history = np.concatenate([self.history, np.stack(kept)]) if kept else self.history
-        return Found(later.inputs, later.scores, self.dead, self.status, moments, history)
 
 
 def default() -> Recipe:
@@ -197,10 +174,11 @@ def variants(base: Recipe, domain: LogMel, natural: np.ndarray) -> tuple[Recipe,
         return dataclasses.replace(base, name=name, idea=idea, **fields)
 
     def fourier(**fields: Any) -> Callable[[LogMel], Any]:
-        return lambda _: parameterizations.fourier(**fields)
+        return lambda domain: dataclasses.replace(parameterizations.default(domain), **fields)  # type: ignore[type-var]
 
     found = [
         change("pixels", "Fourier parameterization", parameterization=lambda _: parameterizations.pixels()),
+        change("no fine", "single cells move in the polish", parameterization=fourier(fine=False)),
         change("bands", "band decorrelation", parameterization=fourier(bands="covariance"), adds=True),
         change(
             "axis scale",
@@ -235,7 +213,6 @@ def variants(base: Recipe, domain: LogMel, natural: np.ndarray) -> tuple[Recipe,
     found.append(change("silence prior by unit", "silence prior in each unit's own spread", own_spread=True, **quiet))
     found.append(change("+ total variation", "total variation", smooth=10.0, adds=True))
     found.append(change("no polish", "polish: the last half of the steps without transforms", polish=0.0))
-    found.append(change("finish in pixels", "polish in pixels", finish=True, adds=True))
     return tuple(found)
 
 

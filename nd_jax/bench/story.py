@@ -34,6 +34,7 @@ def chapter(measured: Measured) -> Chapter:
         bars=bars,
         figures={
             "steps": measured.steps,
+            "compared_steps": measured.compared_steps,
             "rows": [{**dataclasses.asdict(row), "passed": row.passed} for row in measured.rows],
             "controls": {name: dataclasses.asdict(each) for name, each in measured.controls.items()},
             "random_weights": _control_shares(measured.random_weights),
@@ -205,7 +206,7 @@ def _html(
         f"<h3>Controls</h3><p>The same figures with found inputs and targets paired at random within a network "
         "(permutations), and for networks whose filters' weights were put into random cells.</p>"
         f"{page.table(*_controls(measured))}"
-        "<h3>Recipes, at equal steps, on the units that answer at the start</h3>"
+        f"<h3>Recipes, {measured.compared_steps} steps each, on units that answer at the start</h3>"
         f"{page.table(*reached)}<h3>What each idea is worth</h3>"
         "<p>Paired by unit: the recipe with the idea minus (or over) the one without. Truth is the smaller of score "
         "over maximum and correlation. The verdict comes from the intervals: more units passing, or what is found "

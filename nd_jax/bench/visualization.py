@@ -177,7 +177,8 @@ class Measured:
     """Everything that chapter 1 measured.
 
     Attributes:
-      steps: of every run.
+      steps: of the default recipe on all units.
+      compared_steps: of the recipes that are compared, and of the controls.
       cases: the networks; found: what the default recipe found on each; rows: one per unit, case by case.
       controls: figures under shuffled targets, by name.
       random_weights: rows against the true optima of pictures found for networks with shuffled weights.
@@ -185,6 +186,7 @@ class Measured:
     """
 
     steps: int
+    compared_steps: int
     cases: list[Case]
     found: list[Found]
     rows: list[Row]
@@ -201,7 +203,7 @@ def measure_all(keys: Mapping[int, jax.Array], size: Size, tell: Tell, *, steps:
       keys: by seed.
       size: of the networks.
       tell: takes a line about the progress.
-      steps: of every run.
+      steps: of the default recipe on all units; recipes are compared at half of it.
       quick: networks with ReLUs of nd_jax only, few sounds and restarts, one recipe beside the default.
     """
     domain = size.domain()
@@ -222,14 +224,15 @@ def measure_all(keys: Mapping[int, jax.Array], size: Size, tell: Tell, *, steps:
     for case in own:
         live = select(case, [index for index, unit in enumerate(case.planted.units) if not unit.dead])
         shuffled = dataclasses.replace(live, planted=shuffled_weights(live.planted, case.key))
-        noise.extend(measure(live, look(shuffled, base, steps)))
+        noise.extend(measure(live, look(shuffled, base, steps // 2)))
         tick(f"control with shuffled weights: {case.name}")
     open_cases = [select(case, answering(case)) for case in own]
     outcomes = []
     for recipe in (base, *others):
-        outcomes.append(_outcome(recipe, open_cases, steps, tick))
+        outcomes.append(_outcome(recipe, open_cases, steps // 2, tick))
     return Measured(
         steps=steps,
+        compared_steps=steps // 2,
         cases=chosen,
         found=found,
         rows=rows,
@@ -326,7 +329,7 @@ def _blocks(tables: Sequence[np.ndarray]) -> np.ndarray:
     return whole
 
 
-_MAIN = 3
+_MAIN = 5
 """A run of all units, with rescue, takes as long as so many of those that compare recipes."""
 
 
