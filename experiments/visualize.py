@@ -54,9 +54,12 @@ class Settings:
     """At most so many natural sounds."""
     snapshots: int = 6
     """How many pictures of the way to keep."""
-    quiet: float = 0.3
-    """Silence prior: standard deviations of a unit's natural activation that one dB of mean level costs; 0 for none.
-    A tenth of it in the polish. It keeps quiet what does not matter to the unit (docs/truth_bench.md)."""
+    quiet: float = 1.0
+    """Silence prior: standard deviations of a unit's natural activation that one dB of mean level costs, in the first
+    half of the steps; a fifth of it afterwards; 0 for none."""
+    fine: bool = False
+    """Polish single cells of a spectrogram too, as visualize_batch does unless asked: nearer to the unit's optimum, harder
+    to see and to hear."""
     learning_rate: float = 0.05
     """Of Adam."""
     chunk_size: int | None = None
@@ -164,7 +167,12 @@ def _penalties(
         return ()
     quiet = nd.penalties.silence(weight=settings.quiet * float(np.median(exemplars.spread[layer])))
     # In full only while the place to climb is chosen: to the end, it would pull away from the unit's optimum.
-    return (nd.penalties.early(quiet, rest=0.1),)
+    return (nd.penalties.early(quiet, rest=0.2),)
+
+
+def _parameterization(network: nd.Network, settings: Settings) -> Any:
+    """Large structure only, unless asked: sounds of pitch units keep their pitch more often so (docs/priors.md)."""
+    return nd.parameterizations.fourier(fine=settings.fine) if network.input.kind == "log_mel" else None
 
 
 def _count(results: Sequence[nd.Visualization]) -> str:
@@ -199,6 +207,7 @@ def _layer(
             network,
             nd.objectives.channel(layer, units),
             key=jax.random.key(settings.seed),
+            parameterization=_parameterization(network, settings),
             penalties=penalties,
             optimizer=nd.visualize.adam(settings.learning_rate),
             steps=settings.steps,
@@ -236,6 +245,7 @@ def _kept(
         found.labels,
         made["settings"]["steps"],
         made["settings"]["penalties"],
+        made["settings"]["parameterization"],
         made["settings"]["optimizer"],
         made["key"]["data"][-1],
     )
@@ -244,6 +254,7 @@ def _kept(
         tuple(f"{layer}:{unit}" for unit in units),
         settings.steps,
         [manifest.plain(item) for item in penalties],
+        manifest.plain(_parameterization(network, settings) or nd.parameterizations.default(network.input)),
         optimizers.name_of(nd.visualize.adam(settings.learning_rate)),
         settings.seed,
     )
