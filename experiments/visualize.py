@@ -58,8 +58,8 @@ class Settings:
     """Silence prior: standard deviations of a unit's natural activation that one dB of mean level costs, in the first
     half of the steps; a fifth of it afterwards; 0 for none."""
     fine: bool = False
-    """Polish single cells of a spectrogram too, as visualize_batch does unless asked: nearer to the unit's optimum, harder
-    to see and to hear."""
+    """Polish single cells of a spectrogram too, as visualize_batch does unless asked: nearer to the unit's optimum,
+    harder to see and to hear."""
     learning_rate: float = 0.05
     """Of Adam."""
     chunk_size: int | None = None
