@@ -60,6 +60,8 @@ class Settings:
     fine: bool = False
     """Polish single cells of a spectrogram too, as visualize_batch does unless asked: nearer to the unit's optimum,
     harder to see and to hear."""
+    transforms: bool = True
+    """Perturb the input at every step of the first half, within what the network takes for the same sound."""
     learning_rate: float = 0.05
     """Of Adam."""
     chunk_size: int | None = None
@@ -208,6 +210,7 @@ def _layer(
             nd.objectives.channel(layer, units),
             key=jax.random.key(settings.seed),
             parameterization=_parameterization(network, settings),
+            transforms=None if settings.transforms else (),
             penalties=penalties,
             optimizer=nd.visualize.adam(settings.learning_rate),
             steps=settings.steps,
@@ -246,6 +249,7 @@ def _kept(
         made["settings"]["steps"],
         made["settings"]["penalties"],
         made["settings"]["parameterization"],
+        bool(made["settings"]["transforms"]),
         made["settings"]["optimizer"],
         made["key"]["data"][-1],
     )
@@ -255,6 +259,7 @@ def _kept(
         settings.steps,
         [manifest.plain(item) for item in penalties],
         manifest.plain(_parameterization(network, settings) or nd.parameterizations.default(network.input)),
+        settings.transforms and bool(nd.transforms.default(network.input)),
         optimizers.name_of(nd.visualize.adam(settings.learning_rate)),
         settings.seed,
     )
