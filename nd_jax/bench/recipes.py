@@ -15,8 +15,8 @@ from nd_jax.domain import LogMel
 from nd_jax.visualize import Visualization, parameterizations, penalties, transforms, visualize_batch
 
 QUIET, REST = 0.3, 0.1
-"""The demo's silence prior: standard deviations of a natural activation that one dB of mean level costs; and the share
-that is kept in the polish by the recipe that lets go of it there."""
+"""The demo's silence prior: standard deviations of a natural activation that one dB of mean level costs, and the share
+of it that is kept in the polish."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +153,7 @@ def lucid() -> Recipe:
 
     return Recipe(
         "lucid",
-        "a plain Lucid recipe, without anything for sound",
+        "all that the default has beyond a plain Lucid recipe",
         parameterization=lambda domain: parameterizations.fourier(start=0.5),
         transforms=moves,
         polish=0.0,
@@ -208,11 +208,15 @@ def variants(base: Recipe, domain: LogMel, natural: np.ndarray) -> tuple[Recipe,
         if name not in map(_words, usual):
             found.append(change(f"+ {name}", name, transforms=lambda _, item=item: (*usual, item), adds=True))
     quiet = {"quiet": QUIET, "adds": True}
-    found.append(change("silence prior", "silence prior, as in the demo", **quiet))
-    found.append(change("silence prior, early", "silence prior, a tenth of it in the polish", rest=REST, **quiet))
-    found.append(change("silence prior by unit", "silence prior in each unit's own spread", own_spread=True, **quiet))
+    found.append(change("silence prior", "silence prior to the end", **quiet))
+    found.append(
+        change("silence prior, early", "silence prior, a tenth of it in the polish, as in the demo", rest=REST, **quiet)
+    )
+    found.append(
+        change("silence prior by unit", "silence prior to the end, in each unit's own spread", own_spread=True, **quiet)
+    )
     found.append(change("+ total variation", "total variation", smooth=10.0, adds=True))
-    found.append(change("no polish", "polish: the last half of the steps without transforms", polish=0.0))
+    found.append(change("no polish", "polish: the last half of the steps without transforms, cell by cell", polish=0.0))
     return tuple(found)
 
 
