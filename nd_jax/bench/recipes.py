@@ -15,8 +15,10 @@ from nd_jax.domain import LogMel
 from nd_jax.visualize import Visualization, parameterizations, penalties, transforms, visualize_batch
 
 QUIET, REST = 0.3, 0.1
-"""The demo's silence prior: standard deviations of a natural activation that one dB of mean level costs, and the share
-of it that is kept in the polish."""
+"""A silence prior: standard deviations of a natural activation that one dB of mean level costs, and the share of it
+that is kept in the polish."""
+DEMO_QUIET, DEMO_REST = 1.0, 0.2
+"""The same in `experiments/visualize.py`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,13 +211,13 @@ def variants(base: Recipe, domain: LogMel, natural: np.ndarray) -> tuple[Recipe,
             found.append(change(f"+ {name}", name, transforms=lambda _, item=item: (*usual, item), adds=True))
     quiet = {"quiet": QUIET, "adds": True}
     found.append(change("silence prior", "silence prior to the end", **quiet))
-    found.append(
-        change("silence prior, early", "silence prior, a tenth of it in the polish, as in the demo", rest=REST, **quiet)
-    )
+    found.append(change("silence prior, early", "silence prior, a tenth of it in the polish", rest=REST, **quiet))
     found.append(
         change("silence prior by unit", "silence prior to the end, in each unit's own spread", own_spread=True, **quiet)
     )
     found.append(change("+ total variation", "total variation", smooth=10.0, adds=True))
+    demo = {"quiet": DEMO_QUIET, "rest": DEMO_REST, "parameterization": fourier(fine=False)}
+    found.append(change("demo", "the demo: spectrum only, a silence prior that fades", **demo, adds=True))
     found.append(change("no polish", "polish: the last half of the steps without transforms, cell by cell", polish=0.0))
     return tuple(found)
 
