@@ -129,8 +129,8 @@ def _lane_step(plan: Plan, network: Network, lane: Lane, goal: Goal, keys: jax.A
 def _refreshed(plan: Plan, lane: Lane, clock: Clock) -> Any:
     """The optimizer state of a lane, its memory of shaken gradients forgotten when the polish begins.
 
-    Adam's mean square of those is so much larger that polishing would crawl: 20 of 108 planted units then miss their
-    optimum, 4 with this (seeds 11 to 13 of the truth bench). Counts, which schedules follow, go on.
+    Adam's mean square of those is so much larger that polishing would crawl: of 108 planted units (`nd_jax.bench`) that
+    are polished through their spectrum, 20 then miss their optimum, 4 with this. Counts, which schedules follow, go on.
     """
     if not (plan.transforms or getattr(plan.parameterization, "polishes", False)):
         return lane.optimizer
