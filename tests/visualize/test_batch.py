@@ -159,7 +159,7 @@ def test_interrupt_returns_what_is_there(network):
 
 @pytest.fixture
 def interrupts():
-    """Ctrl-C as in a program that a person started; whoever runs the tests in the background may have switched it off."""
+    """Ctrl-C as in a program that a person started; who runs the tests in the background may have switched it off."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
