@@ -11,13 +11,14 @@ guess.
 | LogMel    | (mel bands, frames, 1)     | 0 ... 1 = floor_db ... ceiling_db (dBFS)  |
 | Latent    | (size,)                    | unbounded, standard normal                |
 | Units     | (units,)                   | logits, scores: unbounded                 |
+| Label     | ()                         | a class, 0 ... classes - 1                |
 | Parts     | {name: shape}              | a dict of domains                         |
 """
 
 from __future__ import annotations
 
 from nd_jax.domain.core import Axis, Domain, Picture, Sound, from_dict
-from nd_jax.domain.plain import Image, Latent, Parts, Units
+from nd_jax.domain.plain import Image, Label, Latent, Parts, Units
 from nd_jax.domain.sound import LogMel, Waveform
 from nd_jax.domain.statistics import with_statistics
 
@@ -25,6 +26,7 @@ __all__ = [
     "Axis",
     "Domain",
     "Image",
+    "Label",
     "Latent",
     "LogMel",
     "Parts",

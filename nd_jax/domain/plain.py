@@ -170,3 +170,44 @@ class Parts(Domain):
     @classmethod
     def tree_unflatten(cls, names: tuple[str, ...], parts: tuple[Domain, ...]) -> Parts:
         return cls(dict(zip(names, parts, strict=True)))
+
+
+@pytree
+@dataclasses.dataclass(frozen=True)
+class Label(Domain):
+    """A class: shape (), a whole number 0 ... len(names) - 1."""
+
+    kind: ClassVar[str] = "label"
+
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise ValueError("a label needs the names of 1 or more classes")
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        return ()
+
+    @property
+    def low(self) -> float:  # type: ignore[override]
+        return 0.0
+
+    @property
+    def high(self) -> float:  # type: ignore[override]
+        return float(len(self.names) - 1)
+
+    def silence(self) -> jax.Array:
+        return jnp.zeros((), jnp.int32)
+
+    def check(self, x: Any) -> None:
+        """Raises ValueError unless x is one class number or a batch of them."""
+        label = np.asarray(x)
+        if label.dtype.kind not in "iu" or label.ndim > 1:
+            raise ValueError(f"labels are whole numbers, one an example, not {label.dtype} of shape {label.shape}")
+        wrong = label[(label < 0) | (label >= len(self.names))]
+        if wrong.size:
+            raise ValueError(
+                f"label {wrong.flat[0]} is out of range: {len(self.names)} classes are numbered 0 ... "
+                f"{len(self.names) - 1}"
+            )

@@ -38,6 +38,12 @@ def replicate(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
     return jax.tree.map(lambda leaf: jax.device_put(jnp.array(leaf, copy=True), sharding), tree)
 
 
+def place(batch: Tree, devices: Sequence[jax.Device]) -> Tree:
+    """Puts every device's part of a batch, leaves (devices, ...), on that device, as `data_parallel` wants it."""
+    sharding = NamedSharding(Mesh(np.asarray(devices), (AXIS,)), PartitionSpec(AXIS))
+    return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), batch)
+
+
 def data_parallel(step: Step, devices: Sequence[jax.Device]) -> Step:
     """Runs a step on all devices at once.
 
@@ -96,7 +102,7 @@ def example_keys(seed: int | jax.Array, step: jax.Array, index: jax.Array) -> ja
     return jax.vmap(lambda one: jax.random.fold_in(key, one))(index)
 
 
-def same_on_any_number_of_devices(keys: jax.Array) -> Any:
+def same_on_any_number_of_devices(keys: jax.Array, *, unbiased_variance: bool = False) -> Any:
     """A context in which any Flax module, unchanged, trains on several devices as on one.
 
     `nn.BatchNorm` takes its statistics over the batch of all devices, and `nn.Dropout` draws every example's mask from
@@ -104,6 +110,8 @@ def same_on_any_number_of_devices(keys: jax.Array) -> Any:
 
     Args:
       keys: (batch,) this device's `example_keys`.
+      unbiased_variance: whether the running variance follows the unbiased estimate of the batch's (divided by n - 1),
+        as PyTorch's does, instead of the variance that normalises the batch.
     """
 
     def interceptor(
@@ -115,12 +123,19 @@ def same_on_any_number_of_devices(keys: jax.Array) -> Any:
         if isinstance(module, nn.Dropout):
             return _dropout(module, keys, *args, **kwargs)
         if isinstance(module, nn.BatchNorm) and module.axis_name is None and not module.is_initializing():
+            before = module.get_variable("batch_stats", "var")
             # The attribute is all that BatchNorm needs, and a bound module refuses an ordinary assignment.
             object.__setattr__(module, "axis_name", AXIS)
             try:
-                return following(*args, **kwargs)
+                output = following(*args, **kwargs)
             finally:
                 object.__setattr__(module, "axis_name", None)
+            if unbiased_variance and module.is_mutable_collection("batch_stats"):
+                count = args[0].size // before.size * jax.lax.axis_size(AXIS)
+                after = module.get_variable("batch_stats", "var")
+                moved = (after - module.momentum * before) / max(count - 1, 1)
+                module.put_variable("batch_stats", "var", after + moved)
+            return output
         return following(*args, **kwargs)
 
     return nn.intercept_methods(interceptor)

@@ -44,6 +44,20 @@ class Trained:
     log: list[dict[str, Any]]
 
 
+def same_settings(folder: Any, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuses to go on with a run under other settings than those it was started with.
+
+    Raises:
+      ValueError: names the first that differs.
+    """
+    for name, value in now.items():
+        if before.get(name) != value:
+            raise ValueError(
+                f"{folder} holds a run with {name} = {before.get(name)}, and {name} is {value} now; "
+                "use the same settings to go on, or another folder"
+            )
+
+
 class Window:
     """The metrics between two evaluations, fetched late so that the host does not wait at every step."""
 
@@ -152,13 +166,7 @@ class Run:
         found = self.checkpoints.restore({"state": self.state, "best": self.best})
         if found is None:
             return
-        before = found.notes.pop("settings")
-        for name, value in self.settings.items():
-            if before.get(name) != value:
-                raise ValueError(
-                    f"{self.folder} holds a run with {name} = {before.get(name)}, and {name} is {value} now; "
-                    "use the same settings to go on, or another folder"
-                )
+        same_settings(self.folder, found.notes.pop("settings"), self.settings)
         self.state, self.best, self.notes = found.arrays["state"], found.arrays["best"], found.notes
         self._write_log(self.folder)
 

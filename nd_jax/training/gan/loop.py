@@ -1,0 +1,218 @@
+"""Training of a GAN, from top to bottom: data, networks, step, checkpoint, loop, watchers.
+
+Any generator, any discriminator, any loss by name. A run that is killed at any moment goes on from its last checkpoint
+and ends bit-identical.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+
+from nd_jax import data
+from nd_jax.network import Network
+from nd_jax.training import parallel
+from nd_jax.training.gan.record import Line, Record, Window, snapshot_steps
+from nd_jax.training.gan.settings import Settings
+from nd_jax.training.gan.state import initial_state
+from nd_jax.training.gan.step import Gan, make_step
+from nd_jax.training.gan.task import GanTask, check
+
+Tree = Any
+Watcher = Callable[[int, Network, Network], Mapping[str, float] | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedGan:
+    """What `train` gives back.
+
+    Attributes:
+      generator: its moving average when there is one.
+      discriminator: of the last step.
+      step: where training ended.
+      seconds: time it took, over all interruptions.
+      log: one dict per `log_every` steps.
+    """
+
+    generator: Network
+    discriminator: Network
+    step: int
+    seconds: float
+    log: list[Line]
+
+
+def train(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    task: GanTask,
+    settings: Settings,
+    *,
+    folder: Any = None,
+    recipe: Mapping[str, Any] | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    progress: bool = True,
+    watchers: Sequence[Watcher] = (),
+    tensorboard: bool = False,
+    optimizers: tuple[optax.GradientTransformation, optax.GradientTransformation] | None = None,
+) -> TrainedGan:
+    """Trains a GAN; goes on where an earlier run in the same folder was interrupted.
+
+    Args:
+      generator: Flax module, `module(z, train=...)` -> (batch, *domain.shape); of a conditional GAN
+        `module({"z": z, "label": y}, train=...)`.
+      discriminator: Flax module, `module(x, train=...)` -> scores (batch,) or (batch, 1), logits or a critic's; of a
+        conditional GAN `module({"x": x, "label": y}, train=...)`, or, when `task.pairs` is False,
+        `module(x, train=...)` -> {"score": scores, "label": (batch, classes)}.
+      task: what is learned.
+      settings: how.
+      folder: gets checkpoints/, metrics.jsonl, metrics.csv and, when asked for, history/STEP/{generator,discriminator}
+        and tensorboard/; None keeps nothing on disk.
+      recipe: what else must be the same for a run to go on, beside the settings; plain values by name.
+      devices: local devices to use, default all.
+      progress: whether a bar with the remaining time is drawn on stderr.
+      watchers: called every `watch_every` steps and at the end with (step, generator, discriminator); figures that
+        they return join that line of the log.
+      tensorboard: whether the log is also written for TensorBoard (extra `tensorboard`).
+      optimizers: (generator's, discriminator's) optax transformations whose updates are multiplied by minus the learning
+        rate; default Adam with the settings' betas.
+
+    Raises:
+      TrainingError: a loss, score or gradient is not finite (names the step), or replicas differ.
+      CheckpointError: a checkpoint cannot be written, or the one found does not fit.
+      ValueError: something does not fit together, or the folder holds a run with other settings.
+    """
+    # --- data ---------------------------------------------------------------------------------------------------------
+    devices = list(devices or jax.local_devices())
+    updates = 1 if settings.same_batch else settings.critic_steps
+    order = functools.partial(
+        data.batches,
+        task.arrays,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        device_count=len(devices),
+    )
+    order()  # refuses arrays and batch sizes that do not fit before anything compiles
+    check(task, generator, discriminator)
+
+    # --- networks -----------------------------------------------------------------------------------------------------
+    gan = Gan(generator, discriminator, task, settings, optimizers)
+    networks = functools.partial(as_networks, generator, discriminator, task)
+
+    # --- step ---------------------------------------------------------------------------------------------------------
+    step = make_step(gan)
+    one = parallel.data_parallel(step, devices)
+    several = parallel.data_parallel(parallel.several(step), devices)
+    per_call = settings.steps_per_call or (1 if devices[0].platform == "cpu" else 8)
+
+    # --- checkpoint ---------------------------------------------------------------------------------------------------
+    fresh = initial_state(generator, discriminator, task, settings, gan.optimizers)
+    record = Record(folder, {**(recipe or {}), **_deciding(settings)}, fresh, tensorboard)
+    state = parallel.replicate(record.state, devices)
+    snapshots = snapshot_steps(settings.steps, settings.history, settings.log_every)
+
+    # --- loop ---------------------------------------------------------------------------------------------------------
+    stream = _placed(order(position=record.done * updates), updates, devices)
+    with record, _bar(settings.steps, record.done, progress) as bar, data.prefetch(stream) as ready:
+        if record.done == 0 and 0 in snapshots:
+            _keep(record, 0, networks(state))
+        while record.done < settings.steps:
+            at = record.done
+            until = min(at - at % settings.save_every + settings.save_every, settings.steps)
+            while at < until:
+                end = min(at - at % settings.log_every + settings.log_every, until)
+                window = Window(at)
+                start = at
+                while at < end:
+                    size = min(per_call, end - at)
+                    batches = list(itertools.islice(ready, size))
+                    if size == 1:
+                        state, metrics = one(state, batches[0])
+                    else:
+                        state, metrics = several(state, jax.tree.map(_stack, *batches))
+                    window.add(metrics)
+                    at += size
+                figures = window.means(record.saved) | {
+                    "generator_lr": float(settings.learning_rate(settings.generator_lr)(at - 1)),
+                    "discriminator_lr": float(settings.learning_rate(settings.discriminator_lr)(at - 1)),
+                }
+                if at in snapshots:
+                    _keep(record, at, networks(state))
+                if watchers and (at == settings.steps or (settings.watch_every and at % settings.watch_every == 0)):
+                    for watcher in watchers:
+                        figures |= watcher(at, *networks(state)) or {}
+                line = record.add(at, figures, (at - start) * settings.batch_size)
+                bar.set_postfix_str(_said(line), refresh=False)
+                bar.update(at - start)
+            record.save(at, state)
+    made, judge = networks(state)
+    return TrainedGan(made, judge, record.done, record.seconds, record.lines)
+
+
+def as_networks(generator: nn.Module, discriminator: nn.Module, task: GanTask, state: Tree) -> tuple[Network, Network]:
+    """Generator (its moving average when there is one) and discriminator of a state, on the host."""
+    averaged = state["average"] or {name: state["generator"][name] for name in ("params", "collections")}
+
+    def variables(player: Tree) -> Tree:
+        return jax.device_get({"params": player["params"], **player["collections"]})
+
+    eval_mode = {"train": False}
+    return (
+        Network(generator, variables(averaged), task.generator_input, task.domain, apply_kwargs=eval_mode),
+        Network(discriminator, variables(state["discriminator"]), task.discriminator_input, apply_kwargs=eval_mode),
+    )
+
+
+def _deciding(settings: Settings) -> dict[str, Any]:
+    """The settings on which the result depends; the others may change from one part of a run to the next."""
+    free = ["steps_per_call", "log_every", "save_every", "watch_every", "history", "check_replicas"]
+    if settings.schedule in ("constant", "exponential"):
+        free.append("steps")  # so that a run can be made longer
+    return {name: value for name, value in dataclasses.asdict(settings).items() if name not in free}
+
+
+def _placed(stream: Iterator[Tree], updates: int, devices: Sequence[jax.Device]) -> Iterator[Tree]:
+    """Stacks the batches of one step, (devices, updates, batch, ...), and puts every device's part on it ahead of use."""
+    while True:
+        parts = list(itertools.islice(stream, updates))
+        yield parallel.place(jax.tree.map(_stack, *parts), devices)
+
+
+def _stack(*leaves: Any) -> Any:
+    if isinstance(leaves[0], jax.Array):
+        return jax.numpy.stack(leaves, axis=1)
+    return np.stack(leaves, axis=1)
+
+
+def _keep(record: Record, step: int, networks: tuple[Network, Network]) -> None:
+    """Writes both networks of a step into history/, once."""
+    if record.folder is None:
+        return
+    for name, network in zip(("generator", "discriminator"), networks, strict=True):
+        place = pathlib.Path(record.folder) / "history" / f"{step:08d}" / name
+        network.save(place, overwrite=True)
+
+
+def _said(line: Line) -> str:
+    """The numbers beside the bar."""
+    return (
+        f"D {line['discriminator_loss']:.3f}, G {line['generator_loss']:.3f}, D(x) {line['real_score']:.2f}, "
+        f"D(G(z)) {line['fake_score']:.2f}, {line['examples_per_second']:.0f} examples/s"
+    )
+
+
+def _bar(total: int, done: int, progress: bool) -> Any:
+    """A progress bar with the remaining time."""
+    import tqdm
+
+    return tqdm.tqdm(total=total, initial=done, disable=not progress, unit="step", dynamic_ncols=True)

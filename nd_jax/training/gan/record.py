@@ -1,0 +1,157 @@
+"""What a GAN's training remembers on the host and on disk: where it is, its log, checkpoints, snapshots."""
+
+from __future__ import annotations
+
+import json
+import math
+import pathlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from nd_jax.training import metrics_files
+from nd_jax.training.checkpoints import Checkpoints
+from nd_jax.training.run import TrainingError, same_settings
+
+Tree = Any
+Line = dict[str, Any]
+
+
+class Window:
+    """The metrics of the steps since the last line of the log, fetched together so that the host rarely waits."""
+
+    def __init__(self, start: int):
+        self.start = start
+        self.waiting: list[Tree] = []
+
+    def add(self, metrics: Tree) -> None:
+        """Takes the metrics of one call, still on the devices: scalars, or (steps,) of several steps."""
+        self.waiting.append(metrics)
+
+    def means(self, kept: int | None) -> dict[str, float]:
+        """Fetches everything.
+
+        Args:
+          kept: the step of the last checkpoint, for the message.
+
+        Returns:
+          {name: mean over the steps}.
+
+        Raises:
+          TrainingError: a value is not finite, or replicas differ; names the first such step.
+        """
+        rows = [jax.tree.map(np.ravel, metrics) for metrics in jax.device_get(self.waiting)]
+        columns = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+        spread = columns.pop("spread", np.zeros(1))
+        if np.any(spread):
+            raise TrainingError(f"the devices hold different parameters after step {self._first(spread != 0)}")
+        bad = {name: self._first(~np.isfinite(values)) for name, values in columns.items() if not _finite(values)}
+        if bad:
+            step = min(bad.values())
+            names = " and ".join(name.replace("_", " ") for name in sorted(bad) if bad[name] == step)
+            last = "there is no checkpoint yet" if kept is None else f"the checkpoint of step {kept} is kept"
+            raise TrainingError(
+                f"{names} became NaN or infinite at step {step}; {last}: go on from it with a lower learning rate or a "
+                "gradient penalty, or look at the data of that step"
+            )
+        return {name: float(np.mean(values, dtype=np.float64)) for name, values in columns.items()}
+
+    def _first(self, wrong: np.ndarray) -> int:
+        return self.start + 1 + int(np.argmax(wrong))
+
+
+def _finite(values: np.ndarray) -> bool:
+    return bool(np.all(np.isfinite(values)))
+
+
+class Record:
+    """A run in memory and in its folder; use it as a context.
+
+    Args:
+      folder: where; None keeps nothing on disk.
+      settings: what must be the same for a run to go on, plain values by name.
+      state: a fresh state, for its structure.
+      tensorboard: whether the log is also written for TensorBoard.
+
+    Raises:
+      ValueError: the folder holds a run with other settings.
+      CheckpointError: the folder cannot be written, or its checkpoint is of another network or damaged.
+    """
+
+    def __init__(self, folder: Any, settings: Mapping[str, Any], state: Tree, tensorboard: bool = False):
+        self.settings = json.loads(json.dumps(settings, default=str))  # as they come back from a checkpoint
+        self.state = state
+        self.done = 0
+        self.seconds = 0.0
+        self.lines: list[Line] = []
+        self.tensorboard = tensorboard
+        self.clock = time.perf_counter()
+        self.folder = None if folder is None else pathlib.Path(folder).expanduser()
+        self.checkpoints = None if self.folder is None else Checkpoints(self.folder / "checkpoints")
+        if self.checkpoints is None:
+            return
+        found = self.checkpoints.restore(state)
+        if found is not None:
+            same_settings(self.folder, found.notes["settings"], self.settings)
+            self.state, self.done = found.arrays, found.step
+            self.seconds, self.lines = found.notes["seconds"], found.notes["log"]
+
+    def __enter__(self) -> Record:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.checkpoints is not None:
+            self.checkpoints.close()
+
+    @property
+    def saved(self) -> int | None:
+        """The step of the last checkpoint on disk, or None."""
+        return None if self.checkpoints is None else self.checkpoints.latest
+
+    def add(self, step: int, figures: Mapping[str, float], examples: int) -> Line:
+        """Takes in one line of the log.
+
+        Args:
+          step: of its end.
+          figures: by name.
+          examples: real examples seen since the line before.
+        """
+        now = time.perf_counter()
+        passed, self.clock = now - self.clock, now
+        self.seconds += passed
+        speed = examples / max(passed, 1e-9)
+        line: Line = {"step": step, "seconds": round(self.seconds, 3), "examples_per_second": round(speed, 3)}
+        self.lines.append(line | dict(figures))
+        return self.lines[-1]
+
+    def save(self, step: int, state: Tree) -> None:
+        """Writes checkpoint and log, when there is a folder."""
+        self.done = step
+        if self.checkpoints is None:
+            return
+        self.checkpoints.save(step, state, {"settings": self.settings, "seconds": self.seconds, "log": self.lines})
+        metrics_files.write(self.folder, self.lines, tensorboard=self.tensorboard)
+
+
+def snapshot_steps(steps: int, count: int, every: int) -> tuple[int, ...]:
+    """At most `count` steps from 0 to the last, log-spaced and, but for the last, multiples of `every`.
+
+    Args:
+      steps: of the whole training.
+      count: how many; 0 for none.
+      every: steps between the moments when a snapshot is possible.
+    """
+    if not count:
+        return ()
+    last = math.ceil(steps / every)
+    # Geometric spacing rounds several early ones to the same moment: take more until enough differ.
+    found: set[int] = {0, last}
+    for many in range(2, 8 * count):
+        spaced = {0, *(round(float(at)) for at in np.geomspace(1, last, many))}
+        if len(spaced) > count:
+            break
+        found = spaced
+    return tuple(sorted(min(at * every, steps) for at in found))

@@ -1,0 +1,279 @@
+"""One step of a GAN as a plain function of (state, batch): the discriminator's updates, then the generator's.
+
+    generate     latents -> examples, and the way back for gradients
+    criticise    the discriminator's loss: adversarial, penalty, drift, consistency, class
+    make_step    both, with gradients averaged over the devices
+
+Everything random comes from (seed, step, global example index) through `parallel.example_keys`, so that one device and
+many, one process and many take the same step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from nd_jax.training import parallel
+from nd_jax.training.gan import losses
+from nd_jax.training.gan.settings import Settings
+from nd_jax.training.gan.state import State, apply, averaged, make_optimizer, score, updated
+from nd_jax.training.gan.task import GanTask
+from nd_jax.training.losses import cross_entropy
+
+Tree = Any
+# What a key of an example is for; a use of its own each, so that none depends on whether another is drawn.
+PREPARE, LATENT, MIXTURE, AUGMENT, MAKER, JUDGE = range(6)
+
+
+class Gan:
+    """The two networks, the task and the settings, and one update of each player; nothing in it changes.
+
+    Args:
+      generator: see `gan.train`.
+      discriminator: see `gan.train`.
+      task: what is learned.
+      settings: how.
+      optimizers: (generator's, discriminator's) optax transformations whose updates are multiplied by minus the learning
+        rate; default Adam for both.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        task: GanTask,
+        settings: Settings,
+        optimizers: tuple[optax.GradientTransformation, optax.GradientTransformation] | None = None,
+    ):
+        self.generator, self.discriminator = generator, discriminator
+        self.task, self.settings = task, settings
+        self.loss = losses.adversarial_loss(settings.loss)
+        self.optimizers = optimizers or (make_optimizer(settings), make_optimizer(settings))
+
+    # --- what is drawn ------------------------------------------------------------------------------------------------
+
+    def latents(self, keys: jax.Array) -> jax.Array:
+        """One latent an example: (batch,) keys -> (batch, latent)."""
+        return self.task.latents(_fold(keys, LATENT))
+
+    def shares(self, keys: jax.Array) -> jax.Array:
+        """How much of the real example is in each mixture of the gradient penalty: (batch,) keys -> (batch,)."""
+        return jax.vmap(jax.random.uniform)(_fold(keys, MIXTURE))
+
+    # --- generator ----------------------------------------------------------------------------------------------------
+
+    def generate(
+        self, player: State, z: jax.Array, label: jax.Array | None, keys: jax.Array
+    ) -> tuple[jax.Array, Callable[[jax.Array], Tree], Tree]:
+        """Examples from latents.
+
+        Args:
+          player: the generator's.
+          z: (batch, latent).
+          label: (batch,) classes, or None.
+          keys: (batch,).
+
+        Returns:
+          Examples (batch, ...), a function that takes their gradient to that of the parameters, and the collections.
+        """
+        given = z if label is None else {"z": z, "label": label}
+
+        def make(params: Tree) -> tuple[jax.Array, Tree]:
+            return apply(self.generator, params, player["collections"], given, keys, self.settings)
+
+        fakes, pull, collections = jax.vjp(make, player["params"], has_aux=True)
+        return fakes, lambda gradient: pull(gradient)[0], collections
+
+    def update_generator(
+        self,
+        player: State,
+        critic: State,
+        fakes: jax.Array,
+        pull: Callable[[jax.Array], Tree],
+        collections: Tree,
+        label: jax.Array | None,
+        keys: jax.Array,
+        rate: jax.Array | float,
+    ) -> tuple[State, Tree, dict[str, jax.Array]]:
+        """One update of the generator against a critic.
+
+        Returns:
+          The generator's player, the critic's collections afterwards, and metrics.
+        """
+
+        def loss_of(fakes: jax.Array) -> tuple[jax.Array, tuple[jax.Array, Tree]]:
+            output, after = apply(
+                self.discriminator,
+                critic["params"],
+                critic["collections"],
+                self._shown(fakes, label),
+                keys,
+                self.settings,
+            )
+            total = self.loss.generator(score(output)) + self._class_loss(output, label)
+            return total, (jnp.mean(self.loss.probability(score(output))), after)
+
+        (loss, (said, after)), slope = jax.value_and_grad(loss_of, has_aux=True)(fakes)
+        gradients = parallel.mean(pull(slope))
+        player = updated(player, gradients, collections, self.optimizers[0], rate)
+        metrics = {"generator_loss": loss, "fake_score_after": said}
+        return player, after, metrics | {"generator_gradient": optax.tree.norm(gradients)}
+
+    # --- discriminator ------------------------------------------------------------------------------------------------
+
+    def criticise(
+        self, params: Tree, collections: Tree, real: jax.Array, fakes: jax.Array, label: jax.Array | None, draws: Tree
+    ) -> tuple[jax.Array, tuple[Tree, dict[str, jax.Array]]]:
+        """The discriminator's loss.
+
+        Args:
+          params: its parameters.
+          collections: its statistics; every pass moves them: real, generated, then what the penalty needs.
+          real: (batch, ...) examples.
+          fakes: (batch, ...) generated ones.
+          label: (batch,) classes of both, or None.
+          draws: {"keys": (batch,), "share": (batch,) of the real example in the penalty's mixture}.
+
+        Returns:
+          Loss, (collections, metrics).
+        """
+        settings = self.settings
+        passes = 0
+
+        def judge(x: jax.Array) -> Any:
+            nonlocal collections, passes
+            keys = _fold(draws["keys"], passes)
+            passes += 1
+            output, collections = apply(self.discriminator, params, collections, self._shown(x, label), keys, settings)
+            return output
+
+        on_real, on_fake = judge(real), judge(fakes)
+        real_scores, fake_scores = score(on_real), score(on_fake)
+        loss = self.loss.discriminator(real_scores, fake_scores)
+        metrics = {
+            "real_score": jnp.mean(self.loss.probability(real_scores)),
+            "fake_score": jnp.mean(self.loss.probability(fake_scores)),
+        }
+        if settings.penalty != "none":
+            before = collections
+
+            def scores(x: jax.Array) -> tuple[jax.Array, Tree]:
+                output, after = apply(
+                    self.discriminator,
+                    params,
+                    before,
+                    self._shown(x, label),
+                    _fold(draws["keys"], passes),
+                    settings,
+                )
+                return score(output), after
+
+            if settings.penalty == "r1":
+                metrics["penalty"], collections = losses.r1(scores, real)
+            else:
+                metrics["penalty"], collections = losses.gradient_penalty(scores, real, fakes, draws["share"])
+            loss += settings.penalty_weight * metrics["penalty"]
+            passes += 1
+        if settings.drift:
+            loss += settings.drift * jnp.mean(jnp.square(real_scores))
+        if settings.consistency and self.task.augment is not None:
+            changed = score(judge(jax.vmap(self.task.augment)(_fold(draws["keys"], AUGMENT + 100), real)))
+            metrics["consistency"] = losses.consistency(real_scores, changed)
+            loss += settings.consistency * metrics["consistency"]
+        loss += self._class_loss(on_real, label) + self._class_loss(on_fake, label)
+        if isinstance(on_real, Mapping) and label is not None:
+            metrics["class_accuracy"] = jnp.mean(jnp.argmax(on_real["label"], axis=-1) == label)
+        return loss, (collections, metrics | {"discriminator_loss": loss})
+
+    def update_discriminator(
+        self,
+        player: State,
+        real: jax.Array,
+        fakes: jax.Array,
+        label: jax.Array | None,
+        draws: Tree,
+        rate: jax.Array | float,
+    ) -> tuple[State, dict[str, jax.Array]]:
+        """One update of the discriminator; arguments as in `criticise`."""
+        slope = jax.value_and_grad(self.criticise, has_aux=True)
+        (_, (collections, metrics)), gradients = slope(
+            player["params"], player["collections"], real, jax.lax.stop_gradient(fakes), label, draws
+        )
+        gradients = parallel.mean(gradients)
+        metrics["discriminator_gradient"] = optax.tree.norm(gradients)
+        return updated(player, gradients, collections, self.optimizers[1], rate), metrics
+
+    # --- both ---------------------------------------------------------------------------------------------------------
+
+    def _shown(self, x: jax.Array, label: jax.Array | None) -> Tree:
+        return x if label is None or not self.task.pairs else {"x": x, "label": label}
+
+    def _class_loss(self, output: Any, label: jax.Array | None) -> jax.Array | float:
+        if label is None or not isinstance(output, Mapping):
+            return 0.0
+        return self.settings.class_weight * jnp.mean(cross_entropy(output["label"], label))
+
+
+def make_step(gan: Gan) -> parallel.Step:
+    """One step for `parallel.data_parallel`.
+
+    The batch holds this device's part, {"index": (updates, batch), ...} with a leading axis of the discriminator's
+    updates that see a batch of their own (1 when they share one). Metrics are means over all devices, those of the
+    discriminator from its last update before the generator's.
+    """
+    task, settings = gan.task, gan.settings
+    rates = [settings.learning_rate(peak) for peak in (settings.generator_lr, settings.discriminator_lr)]
+    updates = max(settings.unroll, 1) if settings.critic_steps == 1 else settings.critic_steps
+    shared = settings.same_batch or settings.critic_steps == 1
+
+    def reals(keys: jax.Array, batch: Tree) -> tuple[jax.Array, jax.Array | None]:
+        examples = {name: values for name, values in batch.items() if name != "index"}
+        # Without the barrier XLA's CPU backend fuses the preparation into the network and runs three times slower.
+        given = jax.lax.optimization_barrier(jax.vmap(task.prepare)(_fold(keys, PREPARE), examples))
+        return (given["x"], given["label"]) if task.conditional else (given, None)
+
+    def step(state: Tree, batch: Tree) -> tuple[Tree, Tree]:
+        count = state["step"]
+        batches = [jax.tree.map(lambda leaf, at=at: leaf[0 if shared else at], batch) for at in range(updates)]
+        generator, critic = state["generator"], state["discriminator"]
+        kept: State | None = None
+        for at, part in enumerate(batches):
+            keys = parallel.example_keys(settings.seed, count, part["index"])
+            if at == 0 or not shared:
+                real, label = reals(keys if shared else _fold(keys, 1000 + at), part)
+            keys = _fold(keys, 2000 + at)
+            fakes, pull, collections = gan.generate(generator, gan.latents(keys), label, _fold(keys, MAKER))
+            generator = generator | {"collections": collections}
+            draws = {"keys": _fold(keys, JUDGE), "share": gan.shares(keys)}
+            critic, metrics = gan.update_discriminator(critic, real, fakes, label, draws, rates[1](count))
+            kept = critic if kept is None else kept
+        if not settings.reuse_fakes:
+            keys = _fold(keys, 3000)
+            fakes, pull, collections = gan.generate(generator, gan.latents(keys), label, _fold(keys, MAKER))
+        generator, after, more = gan.update_generator(
+            generator, critic, fakes, pull, collections, label, _fold(keys, 4000), rates[0](count)
+        )
+        # A discriminator that looked ahead goes back to where it was after its first update, with all its memory.
+        critic = critic | {"collections": after} if settings.unroll < 2 else kept
+        state = {
+            "step": count + 1,
+            "generator": generator,
+            "discriminator": critic,
+            "average": averaged(state["average"], generator, count, settings.ema),
+        }
+        metrics = parallel.mean(metrics | more)
+        if settings.check_replicas:
+            metrics["spread"] = parallel.spread((state["generator"]["params"], state["discriminator"]["params"]))
+        return state, metrics
+
+    return step
+
+
+def _fold(keys: jax.Array, use: int) -> jax.Array:
+    """(batch,) keys for one use."""
+    return jax.vmap(lambda key: jax.random.fold_in(key, use))(keys)

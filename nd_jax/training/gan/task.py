@@ -1,0 +1,147 @@
+"""What a GAN learns to make: examples, how one becomes what the discriminator sees, and what the latent is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nd_jax.domain import Domain, Label, Latent, Parts
+
+Tree = Any
+Arrays = Mapping[str, np.ndarray]
+LAWS = ("normal", "uniform")
+
+
+@dataclasses.dataclass(frozen=True)
+class GanTask:
+    """What is learned.
+
+    Attributes:
+      arrays: with one leading axis of examples; of a conditional GAN the class numbers are `arrays["label"]`.
+      prepare: (key, one example of `arrays`) -> what the discriminator sees, of the domain's shape; of a conditional
+        GAN {"x": that, "label": class number}. Pure; all randomness from the key.
+      domain: what is made.
+      latent: size of the latent.
+      labels: names of the classes; () for an unconditional GAN.
+      pairs: of a conditional GAN: whether the discriminator sees {"x", "label"} (projection), or the example alone and
+        says the class itself (auxiliary classifier: {"score", "label": logits}).
+      law: of the latent: "normal" (standard) or "uniform" (-1 ... 1).
+      augment: (key, x) -> x changed so little that the discriminator should not care; for consistency regularisation.
+    """
+
+    arrays: Arrays
+    prepare: Callable[[jax.Array, Mapping[str, jax.Array]], Any]
+    domain: Domain
+    latent: int
+    labels: tuple[str, ...] = ()
+    pairs: bool = True
+    law: str = "normal"
+    augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None
+
+    @property
+    def conditional(self) -> bool:
+        """Whether a class is asked for."""
+        return bool(self.labels)
+
+    @property
+    def generator_input(self) -> Domain:
+        """What the generator takes: a latent, or {"z", "label"}."""
+        z = Latent(self.latent)
+        return Parts({"z": z, "label": Label(self.labels)}) if self.conditional else z
+
+    @property
+    def discriminator_input(self) -> Domain:
+        """What the discriminator takes: an example, or {"x", "label"}."""
+        if self.conditional and self.pairs:
+            return Parts({"x": self.domain, "label": Label(self.labels)})
+        return self.domain
+
+    def latents(self, keys: jax.Array) -> jax.Array:
+        """One latent a key: (batch,) keys -> (batch, latent)."""
+        if self.law == "uniform":
+            return jax.vmap(lambda key: jax.random.uniform(key, (self.latent,), minval=-1.0))(keys)
+        return jax.vmap(lambda key: jax.random.normal(key, (self.latent,)))(keys)
+
+
+def check(task: GanTask, generator: nn.Module, discriminator: nn.Module) -> None:
+    """Refuses what does not fit together, before anything compiles.
+
+    Raises:
+      ValueError: no examples; examples, generator or discriminator of another shape than the domain; labels out of
+        range; in one sentence.
+    """
+    sizes = {name: len(values) for name, values in task.arrays.items()}
+    if not sizes or min(sizes.values()) == 0:
+        raise ValueError(f"there are no examples to learn from: the arrays have {sizes or 'no members'}")
+    if task.law not in LAWS:
+        raise ValueError(f"the law of the latent is one of {', '.join(LAWS)}, not {task.law!r}")
+    if task.latent < 1:
+        raise ValueError(f"the latent needs 1 or more numbers, not {task.latent}")
+    _check_labels(task)
+    example = {name: jax.ShapeDtypeStruct(values.shape[1:], values.dtype) for name, values in task.arrays.items()}
+    given = jax.eval_shape(task.prepare, jax.random.key(0), example)
+    if task.conditional != isinstance(given, Mapping):
+        wanted = 'a dict {"x", "label"}' if task.conditional else "a plain array"
+        raise ValueError(f"prepare gives {type(given).__name__}, and with {len(task.labels)} labels it gives {wanted}")
+    x = given["x"] if task.conditional else given
+    if x.shape != task.domain.shape:
+        raise ValueError(f"the examples have the shape {x.shape} and the domain {task.domain.shape}")
+    made = _output(generator, dummy(task.generator_input))
+    if getattr(made, "shape", None) != (2, *x.shape):
+        raise ValueError(
+            f"the generator ({type(generator).__name__}) makes examples of shape {made.shape[1:]}, and those of the "
+            f"data have {x.shape}"
+        )
+    said = _output(discriminator, dummy(task.discriminator_input))
+    auxiliary = task.conditional and not task.pairs
+    if auxiliary != isinstance(said, Mapping):
+        wanted = '{"score", "label"}, since it names the class itself' if auxiliary else "one score an example"
+        raise ValueError(f"the discriminator ({type(discriminator).__name__}) has to give {wanted}")
+    score = said["score"] if isinstance(said, Mapping) else said
+    if score.shape not in ((2,), (2, 1)):
+        raise ValueError(
+            f"the discriminator ({type(discriminator).__name__}) has to give one score an example, not {score.shape[1:]}"
+        )
+
+
+def dummy(domain: Domain) -> Tree:
+    """Two examples of silence, for shapes and initialisation."""
+    return jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), domain.silence())
+
+
+def _output(module: nn.Module, x: Tree) -> Any:
+    """Shapes of what an untrained module gives; computes nothing."""
+
+    def run(x: Tree) -> Any:
+        return module.init_with_output(jax.random.key(0), x, train=False)[0]
+
+    try:
+        return jax.eval_shape(run, x)
+    except (TypeError, ValueError) as error:
+        what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        taken = jax.tree.map(lambda leaf: leaf.shape[1:], x)
+        raise ValueError(f"{type(module).__name__} cannot take examples of shape {taken}: {what}") from None
+
+
+def _check_labels(task: GanTask) -> None:
+    if not task.conditional:
+        return
+    if "label" not in task.arrays:
+        raise ValueError(
+            f"a GAN with {len(task.labels)} classes needs an array 'label'; there are {sorted(task.arrays)}"
+        )
+    label = np.asarray(task.arrays["label"])
+    if label.dtype.kind not in "iu" or label.ndim != 1:
+        raise ValueError(f"labels are whole numbers, one an example, not {label.dtype} of shape {label.shape}")
+    wrong = label[(label < 0) | (label >= len(task.labels))]
+    if len(wrong):
+        raise ValueError(
+            f"label {wrong[0]} is out of range: there are {len(task.labels)} classes, so labels are 0 ... "
+            f"{len(task.labels) - 1}"
+        )
