@@ -139,23 +139,12 @@ class Page:
 
     def finish(self, index: dict[str, Any], *, title: str) -> pathlib.Path:
         """Writes the page itself, puts it in place and removes earlier content; returns the path of index.html."""
-        from nd_jax import __version__
-
-        script, style = asset("atlas.js"), asset("atlas.css")
-        source = "'self' file:" if not self.single_file else ""
-        policy = (
-            f"default-src 'none'; script-src {_hash(script)} {source}; style-src {_hash(style)}; "
-            f"img-src data: {source}; media-src data: {source}; base-uri 'none'; form-action 'none'"
-        )
-        filled = string.Template(asset("atlas.html")).substitute(
-            policy=policy,
-            version=__version__,
-            title=html.escape(title),
-            style=style,
-            script=script,
-            index=to_json({**index, "base": self.base, "single": self.single_file}),
+        filled = document(
+            {**index, "base": self.base, "single": self.single_file},
+            title=title,
+            scripts=("common.js", "atlas.js"),
+            styles=("atlas.css",),
             files="".join(self._inside),
-            **_light_filter(),
         )
         if not self.single_file:
             self._write(_KEPT, json.dumps(self._kept).encode())
@@ -211,6 +200,39 @@ def _earlier(folder: pathlib.Path) -> dict[str, tuple[pathlib.Path, dict[str, An
             except (OSError, ValueError, AttributeError):
                 continue
     return found
+
+
+def document(
+    index: dict[str, Any], *, title: str, scripts: Iterable[str], styles: Iterable[str], files: str = ""
+) -> str:
+    """The HTML of a page: the shell, its style and script, and the data that the script draws.
+
+    Args:
+      index: what the script reads first; with "single" true the page has everything inside and asks for no file.
+      title: of the page.
+      scripts: names of assets; one after the other they are one program.
+      styles: names of assets.
+      files: markup of the files inside a single-file page.
+    """
+    from nd_jax import __version__
+
+    script = '"use strict";\n(() => {\n' + "".join(map(asset, scripts)) + "})();\n"
+    style = "".join(map(asset, styles))
+    source = "" if index["single"] else "'self' file:"
+    policy = (
+        f"default-src 'none'; script-src {_hash(script)} {source}; style-src {_hash(style)}; "
+        f"img-src data: {source}; media-src data: {source}; base-uri 'none'; form-action 'none'"
+    )
+    return string.Template(asset("atlas.html")).substitute(
+        policy=policy,
+        version=__version__,
+        title=html.escape(title),
+        style=style,
+        script=script,
+        index=to_json(index),
+        files=files,
+        **_light_filter(),
+    )
 
 
 def _hash(text: str) -> str:

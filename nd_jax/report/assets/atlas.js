@@ -1,634 +1,428 @@
-"use strict";
-(() => {
-  const $ = (id) => document.getElementById(id);
-  const I = JSON.parse($("index").textContent);
-  const P = I.picture, root = document.documentElement, main = $("main"), audio = $("player");
-  const details = new Map(), waiting = new Map();
+// ---- where one is: #/  #/all  #/layer  #/layer/unit
+for (const layer of I.layers) {
+  layer.refs = layer.key.map((key, i) => ({ layer, i, key }));
+  layer.at = new Map(layer.key.map((key, i) => [String(key), i]));
+  const good = layer.score.filter((s, i) => s !== null && !layer.reason[i]);
+  layer.top = Math.max(0, ...good);
+  layer.low = Math.min(0, ...good);
+}
+const path = (...parts) => "#/" + parts.map((part) => String(part).split("/").map(encodeURIComponent).join("/")).join("/");
+const here = () => location.hash.replace(/^#\/?/, "").split("/").map((part) => { try { return decodeURIComponent(part); } catch { return part; } }).join("/");
+function route() {
+  const at = here();
+  if (!at) return { view: "network" };
+  if (at === "all") return { view: "grid", layer: null };
+  let layer = I.layers.find((one) => one.name === at);
+  if (layer) return { view: "grid", layer };
+  const cut = at.lastIndexOf("/");
+  layer = I.layers.find((one) => one.name === at.slice(0, cut));
+  const i = layer && layer.at.get(at.slice(cut + 1));
+  if (i !== undefined) return { view: "unit", layer, i };
+  return { view: "lost", at };
+}
+const unitLink = (ref) => path(ref.layer.name, ref.key);
+const unitName = (ref) => {
+  const u = ref.layer.unit[ref.i];
+  return u < 0 ? ref.layer.label[ref.i] || `objective ${ref.i}` : `${u}${String(ref.key).includes(".") ? "·" + String(ref.key).split(".")[1] : ""}`;
+};
+// Dead: no optimised input moves the unit. Silent: no probing sound does.
+const dead = (ref) => ref.layer.reason[ref.i].startsWith("dead");
+const constant = (ref) => !!ref.layer.constant[ref.i];
+const probes = () => `the ${I.natural.count.toLocaleString("en")} probing ${I.sound ? "sounds" : "inputs"}`;
+const unitsIn = (refs) => new Set(refs.map((ref) => `${ref.layer.slug}/${ref.layer.unit[ref.i] < 0 ? ref.key : ref.layer.unit[ref.i]}`)).size;
+const counted = (refs) => { const units = unitsIn(refs); return count(units, "unit") + (units < refs.length ? ` in ${count(refs.length, "run")}` : ""); };
+const sentence = (text) => text[0].toUpperCase() + text.slice(1) + ".";
+const labelOf = (ref) => ref.layer.unit[ref.i] < 0 ? "" : ref.layer.label[ref.i];
 
-  // Everything on the page is built from nodes and text, never from markup, so no label can become code.
-  function h(tag, props, ...kids) {
-    const node = tag.startsWith("svg:") ? document.createElementNS("http://www.w3.org/2000/svg", tag.slice(4)) : document.createElement(tag);
-    for (const [name, value] of Object.entries(props || {})) {
-      if (value === undefined || value === null || value === false) continue;
-      if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-      else if (name === "style") for (const [key, v] of Object.entries(value)) node.style.setProperty(key, v);
-      else node.setAttribute(name, value === true ? "" : value);
-    }
-    for (const kid of kids.flat(3)) if (kid !== undefined && kid !== null && kid !== false) node.append(kid);
-    return node;
-  }
-  const store = {
-    get(key) { try { return localStorage.getItem(key); } catch { return null; } },
-    set(key, value) { try { localStorage.setItem(key, value); } catch { /* private mode, file:// in some browsers */ } },
+function activation(values, low, high) {
+  const n = values.length, at = (v) => (100 - ((v - low) / (high - low || 1)) * 100).toFixed(1);
+  const line = values.map((v, i) => `${(place(i, n) * 100).toFixed(2)} ${at(v)}`).join("L");
+  const zero = at(Math.max(low, Math.min(0, high)));
+  const text = `activation over time, from ${num(Math.min(...values))} to ${num(Math.max(...values))}, drawn from ${num(low)} to ${num(high)}`;
+  return [h("div", { class: "curvey", "aria-hidden": "true" }, h("span", {}, num(high, 2))),
+    h("div", { class: "curve", role: "img", "aria-label": text, title: text },
+      h("svg:svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" },
+        h("svg:path", { d: `M${place(0, n) * 100} ${zero}L${line}L${place(n - 1, n) * 100} ${zero}Z` })))];
+}
+// ---- network
+function progress() {
+  const p = I.progress;
+  if (!p || p.done >= p.total) return null;
+  const left = p.seconds_left ? `, about ${p.seconds_left >= 90 ? Math.round(p.seconds_left / 60) + " min" : Math.ceil(p.seconds_left) + " s"} left` : "";
+  return h("div", { class: "progress", role: "status" }, h("i", { "aria-hidden": "true" }, h("b", { style: { width: (100 * p.done) / p.total + "%" } })),
+    `${p.done.toLocaleString("en")} of ${p.total.toLocaleString("en")} units${left}. Reload to see more.`,
+    I.command && h("p", {}, "The rest is made by ", h("code", {}, I.command)));
+}
+function network() {
+  const card = (layer) => {
+    const seen = new Set(), heard = (ref) => !I.sound || !layer.silent[ref.i];
+    const drawn = layer.refs.filter((ref) => !dead(ref)).sort((a, b) => !!layer.reason[a.i] - !!layer.reason[b.i] || heard(b) - heard(a) || layer.score[b.i] - layer.score[a.i]);
+    const shown = drawn.filter((ref) => { const u = layer.unit[ref.i], is = u >= 0 && seen.has(u); seen.add(u); return !is; }).slice(0, 16);
+    const missing = layer.planned - layer.units;
+    const mosaic = shown.length
+      ? h("div", { class: "mosaic", style: { "grid-template-columns": `repeat(${Math.min(4, shown.length)}, 1fr)` } }, shown.map((ref) => image(thumb(ref), "", true)))
+      : layer.units ? h("div", { class: "mosaic none" }, "Every unit of this layer is dead.")
+      : h("div", { class: "mosaic none" }, "Not computed yet.", I.command && [" Made by ", h("code", {}, I.command)]);
+    const three = [["units", missing > 0 ? `${layer.units} of ${layer.planned}` : layer.units], ["dead", layer.dead], ...(I.natural ? [["silent", layer.unmoved]] : []), ["median score", num(layer.median)]];
+    return h("li", {}, h("a", { href: path(layer.name) }, mosaic, h("h2", {}, layer.name), layer.shape && h("p", { class: "soft" }, layer.shape)),
+      h("dl", { class: "three" }, three.map(([name, value]) => h("div", {}, h("dt", { title: name === "silent" ? `The same value on every one of ${probes()}` : name === "dead" ? "No optimised input moves it" : null }, name), h("dd", {}, String(value))))));
   };
-  const say = (text) => { $("live").textContent = text; };
-  const count = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
-  const num = (x, digits = 3) => x === null || x === undefined ? "–"
-    : (Math.abs(x) >= 1e5 || (x !== 0 && Math.abs(x) < 1e-3)) ? x.toExponential(2).replace("-", "−") : String(+x.toPrecision(digits)).replace("-", "−");
-  const hertz = (f) => f >= 1000 ? `${+(f / 1000).toPrecision(3)} kHz` : `${+f.toPrecision(3)} Hz`;
-  const decibel = (g) => `${g < 0 ? "−" : "+"}${Math.abs(g).toFixed(1)} dB`;
-  const percent = (q) => `${+(q * 100).toFixed(1)} %`;
-  const note = (f) => {
-    const midi = Math.round(69 + 12 * Math.log2(f / 440));
-    return "C C♯ D D♯ E F F♯ G G♯ A A♯ B".split(" ")[((midi % 12) + 12) % 12] + (Math.floor(midi / 12) - 1);
+  const body = I.layers.filter((layer) => !layer.head), heads = I.layers.filter((layer) => layer.head);
+  const cards = heads.length > 1 ? [...body.map(card), h("li", { class: "heads" }, h("ol", { "aria-label": "Outputs, side by side" }, heads.map(card)))] : I.layers.map(card);
+  return [h("h1", {}, I.title), I.card && h("p", { class: "lead" }, I.card), I.about && h("p", { class: "lead soft" }, I.about), progress(),
+    h("ol", { class: "layers", "aria-label": "Layers from input to output" }, cards),
+    h("p", { class: "soft" }, I.others && `${I.others} `, h("a", { href: "#/all" }, `All ${count(I.layers.reduce((n, l) => n + l.units, 0), "unit")} on one page`)),
+    h("div", { class: "tools" }, scaleLine())];
+}
+
+// ---- layer
+const wav = (ref) => `${ref.layer.slug}/${ref.key}.wav`;
+const picture = (ref) => `${ref.layer.slug}/${ref.key}.png`;
+const thumb = (ref) => I.thumbs ? `${ref.layer.slug}/${ref.key}.thumb.png` : picture(ref);
+const sounds = (ref) => I.sound && !ref.layer.silent[ref.i];
+const SORTS = { unit: "unit", score: "score, high first", label: "label", pitch: "pitch, low first", bright: "brightness, low first", like: "similar to one unit" };
+const state = { sort: "unit", query: "", words: [], like: null, hover: null };
+const ask = (query) => { state.query = query; state.words = query.toLowerCase().split(/\s+/).filter(Boolean); };
+const last = (value) => value === null || value === undefined || Number.isNaN(value);
+function look(ref) {
+  if (!ref.vector && ref.layer.look[ref.i] !== null) ref.vector = Uint8Array.from(atob(ref.layer.look[ref.i]), (c) => c.charCodeAt(0));
+  return ref.vector;
+}
+function likeness(a, b) {
+  let sum = 0;
+  for (let k = 0; k < a.length; k++) sum += (a[k] - b[k]) ** 2;
+  return sum;
+}
+function ordered(refs) {
+  const key = {
+    unit: (ref) => null, score: (ref) => last(ref.layer.score[ref.i]) ? null : -ref.layer.score[ref.i],
+    pitch: (ref) => ref.layer.pitch[ref.i], bright: (ref) => ref.layer.bright[ref.i],
+    label: (ref) => labelOf(ref) || null, like: (ref) => state.like && look(ref) && look(state.like) && likeness(look(ref), look(state.like)),
+  }[state.sort];
+  const keyed = refs.map((ref, at) => [key(ref), at, ref]);
+  keyed.sort(([a, i], [b, j]) => last(a) || last(b) ? last(a) - last(b) || i - j : typeof a === "string" ? a.localeCompare(b, "en", { numeric: true }) || i - j : a - b || i - j);
+  return keyed.map(([, , ref]) => ref);
+}
+function matches(ref) {
+  if (!state.words.length) return true;
+  if (!ref.text) {
+    ref.text = `${ref.layer.name} ${unitName(ref)} ${ref.layer.label[ref.i]} ${ref.layer.reason[ref.i]}${constant(ref) ? ` silent on ${probes()}` : ""}`.toLowerCase();
+    ref.numbers = new Set(ref.text.split(/[^\p{L}\d]+/u));
+  }
+  return state.words.every((word) => /^\d+$/.test(word) ? ref.numbers.has(word) : ref.text.includes(word));
+}
+function tile(ref) {
+  const { layer, i } = ref, reason = layer.reason[i], label = labelOf(ref), file = wav(ref), gone = dead(ref);
+  const named = `${layer.name} unit ${unitName(ref)}${label ? ", " + label : ""}`;
+  const heard = sounds(ref), still = constant(ref) ? `, silent on ${probes()}` : "";
+  const face = h("button", { class: "face" + (heard ? "" : " mute") + (gone ? " none" : ""), "aria-label": `${heard ? "Play" : "Open"} ${named}, score ${num(layer.score[i])}${reason ? ", " + reason : ""}${I.sound && !heard && !gone ? ", nothing to hear" : ""}${still}`,
+    onclick: () => { if (heard) toggle(file); else location.hash = unitLink(ref); }, ondblclick: () => { location.hash = unitLink(ref); } },
+  gone ? h("span", { class: "words" }, h("b", {}, "dead"), h("span", {}, reason.replace(/^dead:?\s*/, ""))) : image(thumb(ref), "", true));
+  face.ref = ref;
+  if (heard) {
+    const head = h("div", { class: "head", hidden: true });
+    face.append(head);
+    face.show = (on, now) => { head.hidden = !on; head.style.left = share(now) * 100 + "%"; face.classList.toggle("playing", on); face.setAttribute("aria-pressed", String(on)); };
+  }
+  const bar = last(layer.score[i]) ? 0 : Math.max(0, (layer.score[i] - layer.low) / (layer.top - layer.low || 1));
+  const under = (gone ? "dead" : reason.split(/[:,]/)[0]) || (constant(ref) ? "silent" : "") || label || (layer.silent[i] && I.sound ? "not audible" : num(layer.score[i]));
+  return h("li", { class: "tile" + (reason ? " dead" : "") }, face,
+    h("a", { class: "name", href: unitLink(ref), title: `Open ${named}${reason ? ", " + reason : ""}${still}`, "aria-label": `Open ${named}` }, h("b", {}, unitName(ref)), h("span", {}, under)),
+    h("span", { class: "score", "aria-hidden": "true" }, h("i", { style: { width: 100 * Math.min(1, bar) + "%" } })));
+}
+
+// A grid of which only the rows near the window exist: thousands of units cost what a hundred do.
+function rows(list) {
+  const nodes = new Map();
+  let shown = [], from = 0, to = 0, columns = 1, height = 0, frame = 0;
+  const node = (at) => {
+    const ref = shown[at];
+    if (!nodes.has(ref)) nodes.set(ref, tile(ref));
+    const one = nodes.get(ref);
+    one.setAttribute("aria-posinset", at + 1);
+    one.setAttribute("aria-setsize", shown.length);
+    return one;
   };
-  const TYPES = { png: "image/png", wav: "audio/wav", npz: "application/octet-stream" };
-  function url(path) {
-    if (!I.single) return `${I.base}/${path}`;
-    const node = $("file:" + path);
-    return node ? `data:${TYPES[path.split(".").pop()]};base64,${node.textContent}` : "data:,";
+  function measure() {
+    const style = getComputedStyle(list), first = list.firstElementChild;
+    columns = style.gridTemplateColumns.split(" ").length;
+    if (first) height = first.getBoundingClientRect().height + parseFloat(style.rowGap);
   }
-
-  // ---- where one is: #/  #/all  #/layer  #/layer/unit
-  const bySlug = new Map(I.layers.map((layer) => [layer.slug, layer]));
-  for (const layer of I.layers) {
-    layer.refs = layer.key.map((key, i) => ({ layer, i, key }));
-    layer.at = new Map(layer.key.map((key, i) => [String(key), i]));
-    const good = layer.score.filter((s, i) => s !== null && !layer.reason[i]);
-    layer.top = Math.max(0, ...good);
-    layer.low = Math.min(0, ...good);
+  function fill(low, high) {
+    from = Math.max(0, low);
+    to = Math.min(shown.length, high);
+    const wanted = new Set(shown.slice(from, to));
+    for (const ref of nodes.keys()) if (!wanted.has(ref)) nodes.delete(ref);
+    list.replaceChildren(...Array.from({ length: to - from }, (_, k) => node(from + k)));
+    const after = Math.ceil(shown.length / columns) - Math.ceil(to / columns);
+    list.style.paddingTop = (from / columns) * height + "px";
+    list.style.paddingBottom = after * height + "px";
   }
-  const path = (...parts) => "#/" + parts.map((part) => String(part).split("/").map(encodeURIComponent).join("/")).join("/");
-  const here = () => location.hash.replace(/^#\/?/, "").split("/").map((part) => { try { return decodeURIComponent(part); } catch { return part; } }).join("/");
-  function route() {
-    const at = here();
-    if (!at) return { view: "network" };
-    if (at === "all") return { view: "grid", layer: null };
-    let layer = I.layers.find((one) => one.name === at);
-    if (layer) return { view: "grid", layer };
-    const cut = at.lastIndexOf("/");
-    layer = I.layers.find((one) => one.name === at.slice(0, cut));
-    const i = layer && layer.at.get(at.slice(cut + 1));
-    if (i !== undefined) return { view: "unit", layer, i };
-    return { view: "lost", at };
+  function look() {
+    frame = 0;
+    if (!list.isConnected || !shown.length) return;
+    measure();
+    const top = -list.getBoundingClientRect().top, many = Math.ceil(shown.length / columns), more = innerHeight;
+    const a = Math.max(0, Math.floor(top / height)), b = Math.min(many, Math.ceil((top + innerHeight) / height));
+    if (a * columns >= from && Math.min(b * columns, shown.length) <= to && to - from <= (3 * more / height + 4) * columns + columns) return;
+    const kept = document.activeElement?.closest?.(".tile") && document.activeElement.closest(".face, .name");
+    fill(Math.max(0, Math.floor((top - more) / height)) * columns, Math.ceil((top + innerHeight + more) / height) * columns);
+    if (kept && kept.isConnected && document.activeElement !== kept) kept.focus({ preventScroll: true });
   }
-  const unitLink = (ref) => path(ref.layer.name, ref.key);
-  const unitName = (ref) => {
-    const u = ref.layer.unit[ref.i];
-    return u < 0 ? ref.layer.label[ref.i] || `objective ${ref.i}` : `${u}${String(ref.key).includes(".") ? "·" + String(ref.key).split(".")[1] : ""}`;
-  };
-  // Dead: no optimised input moves the unit. Silent: no probing sound does.
-  const dead = (ref) => ref.layer.reason[ref.i].startsWith("dead");
-  const constant = (ref) => !!ref.layer.constant[ref.i];
-  const probes = () => `the ${I.natural.count.toLocaleString("en")} probing ${I.sound ? "sounds" : "inputs"}`;
-  const unitsIn = (refs) => new Set(refs.map((ref) => `${ref.layer.slug}/${ref.layer.unit[ref.i] < 0 ? ref.key : ref.layer.unit[ref.i]}`)).size;
-  const counted = (refs) => { const units = unitsIn(refs); return count(units, "unit") + (units < refs.length ? ` in ${count(refs.length, "run")}` : ""); };
-  const sentence = (text) => text[0].toUpperCase() + text.slice(1) + ".";
-  const labelOf = (ref) => ref.layer.unit[ref.i] < 0 ? "" : ref.layer.label[ref.i];
-
-  // ---- one player for the whole page: starting a sound stops the other, with a short fade so that nothing clicks
-  const player = { path: null, spots: new Set(), timer: 0, fade: 0 };
-  function paint() {
-    cancelAnimationFrame(player.timer);
-    const now = audio.currentTime, running = !audio.paused && !audio.ended;
-    for (const spot of player.spots) spot(player.path, now, running);
-    if (running) player.timer = requestAnimationFrame(paint);
-  }
-  function ramp(to, then) {
-    clearInterval(player.fade);
-    let step = 0;
-    const from = audio.volume;
-    player.fade = setInterval(() => {
-      step += 1;
-      audio.volume = from + (to - from) * Math.min(step / 4, 1);
-      if (step >= 4) { clearInterval(player.fade); if (then) then(); }
-    }, 6);
-  }
-  function start(file, at) {
-    const begin = () => {
-      if (player.path !== file) { player.path = file; audio.src = url(file); }
-      if (at !== undefined || audio.ended) audio.currentTime = at || 0;
-      audio.volume = 1;
-      audio.play().catch((error) => { if (error.name !== "AbortError") say("This sound cannot be played: " + error.message); });
-    };
-    clearInterval(player.fade);
-    if (!audio.paused && (player.path !== file || at !== undefined)) ramp(0, begin);
-    else begin();
-  }
-  const stop = () => { if (!audio.paused) ramp(0, () => { audio.pause(); audio.volume = 1; }); };
-  const playing = (file) => player.path === file && !audio.paused && !audio.ended;
-  const toggle = (file, at) => { if (playing(file)) stop(); else start(file, at); };
-  for (const name of ["play", "pause", "ended", "seeked", "loadedmetadata"]) audio.addEventListener(name, paint);
-
-  // ---- axes
-  const X = P && P.x, Y = P && P.y;
-  const place = (index, size) => (index + 0.5) / size;
-  const share = (seconds) => Math.min(1, Math.max(0, place((seconds - X.first) / X.step, X.size)));
-  const secondsAt = (portion) => Math.max(0, (portion * X.size - 0.5) * X.step + X.first);
-  function indexOf(values, value) {
-    const up = values[values.length - 1] > values[0];
-    for (let i = 1; i < values.length; i++) {
-      const a = values[i - 1], b = values[i];
-      if (up ? value >= a && value <= b : value <= a && value >= b) return i - 1 + (value - a) / (b - a || 1);
-    }
-    return null;
-  }
-  function nice(low, high, most) {
-    const rough = (high - low) / Math.max(most, 1) || 1, unit = 10 ** Math.floor(Math.log10(rough));
-    const step = unit * [1, 2, 2.5, 5, 10].find((factor) => factor * unit >= rough * 0.999);
-    const found = [];
-    for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k++) found.push(+(k * step).toPrecision(6));
-    return found;
-  }
-  const tickText = (axis, value) => axis.unit === "Hz" && value >= 1000 ? `${value / 1000}k` : String(value);
-  const axisTitle = (axis) => `${axis.name} (${[axis.unit, axis.scale === "linear" ? "" : axis.scale + " scale"].filter(Boolean).join(", ")})`;
-  const shortTitle = (axis) => [axis.unit || axis.name, axis.scale === "linear" ? "" : axis.scale + " scale"].filter(Boolean).join(", ");
-  function xaxis(most) {
-    const marks = nice(X.first, X.first + X.step * (X.size - 1), most);
-    return h("div", { class: "xaxis", "aria-hidden": "true" }, marks.map((t) => h("span", { style: { left: share(t) * 100 + "%" } }, String(t))));
-  }
-  function yaxis(most) {
-    const low = Math.min(...Y.values), high = Math.max(...Y.values);
-    let marks;
-    if (Y.scale === "linear") marks = nice(low, high, most);
-    else {
-      marks = [50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000].filter((f) => f >= low && f <= high);
-      const spread = marks.map((f) => place(indexOf(Y.values, f), Y.values.length));
-      const kept = [];
-      for (let i = marks.length - 1; i >= 0; i--) if (!kept.length || spread[i] - spread[kept[kept.length - 1]] >= 0.9 / most) kept.push(i);
-      marks = kept.map((i) => marks[i]);
-    }
-    return h("div", { class: "yaxis", "aria-hidden": "true" },
-      marks.map((f) => h("span", { style: { top: place(indexOf(Y.values, f), Y.values.length) * 100 + "%" } }, tickText(Y, f))));
-  }
-  const ends = () => [P.low, (P.low + P.high) / 2, P.high].map((v) => `${num(v)}${P.unit ? " " + P.unit : ""}`);
-  const scaleLine = () => P && P.flat && h("span", { class: "scale", title: "Every picture on this page is drawn on this range" },
-    h("span", {}, `All pictures: ${ends()[0]}`), h("i", { class: "ramp", "aria-hidden": "true" }), ends()[2]);
-  // In a single file the pictures follow this script: those of the first view come when all of it is read.
-  const read = new Promise((done) => { if (I.single && document.readyState === "loading") addEventListener("DOMContentLoaded", done); else done(); });
-  const image = (file, alt, lazy) => {
-    const late = I.single && document.readyState === "loading";
-    const img = h("img", { src: late ? null : url(file), alt, class: P.flat ? "map" : "colour", width: P.columns, height: P.rows, loading: lazy ? "lazy" : null, decoding: lazy ? "async" : null });
-    if (late) read.then(() => { img.src = url(file); });
-    return img;
-  };
-
-  // A picture with axes; with a sound, pressing it plays from there and a playhead crosses it.
-  function figure({ file, alt, sound, seconds, curve, big }) {
-    const plot = h("div", { class: "plot" + (P.square ? " aspect" : ""), style: P.square ? { "aspect-ratio": `${P.columns}/${P.rows}` } : null }, image(file, alt));
-    const read = h("span", {}, big ? axisTitle(X) : shortTitle(X));
-    if (sound) {
-      const head = h("div", { class: "head", hidden: true });
-      plot.append(head);
-      player.spots.add((current, now) => {
-        head.hidden = current !== sound || (audio.paused && !now) || audio.ended;
-        head.style.left = share(now) * 100 + "%";
-      });
-      plot.style.cursor = "pointer";
-      plot.addEventListener("click", (event) => {
-        const box = plot.getBoundingClientRect();
-        start(sound, Math.min(secondsAt((event.clientX - box.left) / box.width), seconds));
-      });
-    }
-    if (big) {
-      plot.addEventListener("pointermove", (event) => {
-        const box = plot.getBoundingClientRect();
-        const column = Math.min(P.columns - 1, Math.floor(((event.clientX - box.left) / box.width) * P.columns));
-        const row = Math.min(P.rows - 1, Math.max(0, Math.floor(((event.clientY - box.top) / box.height) * P.rows)));
-        const x = X.first + X.step * column, y = Y.values[row];
-        read.textContent = `${X.unit === "s" ? x.toFixed(2) : num(x)} ${X.unit}, ${Y.unit === "Hz" ? hertz(y) : num(y) + " " + Y.unit}`;
-      });
-      plot.addEventListener("pointerleave", () => { read.textContent = axisTitle(X); });
-    }
-    const fig = h("div", { class: "fig" + (big ? " big" : "") + (P.square ? " aspect" : "") }, yaxis(big ? 10 : 5), plot, xaxis(big ? 9 : 4),
-      big && P.flat && h("div", { class: "colours", "aria-hidden": "true" }, h("i", { class: "ramp" }), h("span", {}, ends().reverse().map((t) => h("span", {}, t)))),
-      h("div", { class: "units" }, h("span", {}, big ? axisTitle(Y) : shortTitle(Y)), read));
-    if (curve) fig.append(...curve);
-    return fig;
-  }
-  function activation(values, low, high) {
-    const n = values.length, at = (v) => (100 - ((v - low) / (high - low || 1)) * 100).toFixed(1);
-    const line = values.map((v, i) => `${(place(i, n) * 100).toFixed(2)} ${at(v)}`).join("L");
-    const zero = at(Math.max(low, Math.min(0, high)));
-    const text = `activation over time, from ${num(Math.min(...values))} to ${num(Math.max(...values))}, drawn from ${num(low)} to ${num(high)}`;
-    return [h("div", { class: "curvey", "aria-hidden": "true" }, h("span", {}, num(high, 2))),
-      h("div", { class: "curve", role: "img", "aria-label": text, title: text },
-        h("svg:svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" },
-          h("svg:path", { d: `M${place(0, n) * 100} ${zero}L${line}L${place(n - 1, n) * 100} ${zero}Z` })))];
-  }
-  const gainText = (sound) => `played at ${decibel(sound.gain)}${sound.limited ? `, peaks held ${sound.limited.toFixed(1)} dB lower` : ""}`;
-  function playButton(file, sound, text, name, main) {
-    if (!file || !sound) return null;
-    if (sound.silent) return h("button", { class: "control play", disabled: true }, main ? "silent" : `${text}: silent`);
-    const button = h("button", { class: "control" + (main ? " play" : ""), "data-sound": file, title: gainText(sound), "aria-label": `Play ${name}`, onclick: () => toggle(file) }, text);
-    player.spots.add((current, now, running) => {
-      const on = current === file && running;
-      if (button.textContent !== (on ? "Stop" : text)) {
-        button.textContent = on ? "Stop" : text;
-        button.setAttribute("aria-label", `${on ? "Stop" : "Play"} ${name}`);
-      }
-    });
-    return button;
-  }
-
-  // ---- network
-  function progress() {
-    const p = I.progress;
-    if (!p || p.done >= p.total) return null;
-    const left = p.seconds_left ? `, about ${p.seconds_left >= 90 ? Math.round(p.seconds_left / 60) + " min" : Math.ceil(p.seconds_left) + " s"} left` : "";
-    return h("div", { class: "progress", role: "status" }, h("i", { "aria-hidden": "true" }, h("b", { style: { width: (100 * p.done) / p.total + "%" } })),
-      `${p.done.toLocaleString("en")} of ${p.total.toLocaleString("en")} units${left}. Reload to see more.`,
-      I.command && h("p", {}, "The rest is made by ", h("code", {}, I.command)));
-  }
-  function network() {
-    const card = (layer) => {
-      const seen = new Set(), heard = (ref) => !I.sound || !layer.silent[ref.i];
-      const drawn = layer.refs.filter((ref) => !dead(ref)).sort((a, b) => !!layer.reason[a.i] - !!layer.reason[b.i] || heard(b) - heard(a) || layer.score[b.i] - layer.score[a.i]);
-      const shown = drawn.filter((ref) => { const u = layer.unit[ref.i], is = u >= 0 && seen.has(u); seen.add(u); return !is; }).slice(0, 16);
-      const missing = layer.planned - layer.units;
-      const mosaic = shown.length
-        ? h("div", { class: "mosaic", style: { "grid-template-columns": `repeat(${Math.min(4, shown.length)}, 1fr)` } }, shown.map((ref) => image(thumb(ref), "", true)))
-        : layer.units ? h("div", { class: "mosaic none" }, "Every unit of this layer is dead.")
-        : h("div", { class: "mosaic none" }, "Not computed yet.", I.command && [" Made by ", h("code", {}, I.command)]);
-      const three = [["units", missing > 0 ? `${layer.units} of ${layer.planned}` : layer.units], ["dead", layer.dead], ...(I.natural ? [["silent", layer.unmoved]] : []), ["median score", num(layer.median)]];
-      return h("li", {}, h("a", { href: path(layer.name) }, mosaic, h("h2", {}, layer.name), layer.shape && h("p", { class: "soft" }, layer.shape)),
-        h("dl", { class: "three" }, three.map(([name, value]) => h("div", {}, h("dt", { title: name === "silent" ? `The same value on every one of ${probes()}` : name === "dead" ? "No optimised input moves it" : null }, name), h("dd", {}, String(value))))));
-    };
-    const body = I.layers.filter((layer) => !layer.head), heads = I.layers.filter((layer) => layer.head);
-    const cards = heads.length > 1 ? [...body.map(card), h("li", { class: "heads" }, h("ol", { "aria-label": "Outputs, side by side" }, heads.map(card)))] : I.layers.map(card);
-    return [h("h1", {}, I.title), I.card && h("p", { class: "lead" }, I.card), I.about && h("p", { class: "lead soft" }, I.about), progress(),
-      h("ol", { class: "layers", "aria-label": "Layers from input to output" }, cards),
-      h("p", { class: "soft" }, I.others && `${I.others} `, h("a", { href: "#/all" }, `All ${count(I.layers.reduce((n, l) => n + l.units, 0), "unit")} on one page`)),
-      h("div", { class: "tools" }, scaleLine())];
-  }
-
-  // ---- layer
-  const wav = (ref) => `${ref.layer.slug}/${ref.key}.wav`;
-  const picture = (ref) => `${ref.layer.slug}/${ref.key}.png`;
-  const thumb = (ref) => I.thumbs ? `${ref.layer.slug}/${ref.key}.thumb.png` : picture(ref);
-  const sounds = (ref) => I.sound && !ref.layer.silent[ref.i];
-  const SORTS = { unit: "unit", score: "score, high first", label: "label", pitch: "pitch, low first", bright: "brightness, low first", like: "similar to one unit" };
-  const state = { sort: "unit", query: "", words: [], like: null, hover: null };
-  const ask = (query) => { state.query = query; state.words = query.toLowerCase().split(/\s+/).filter(Boolean); };
-  const last = (value) => value === null || value === undefined || Number.isNaN(value);
-  function look(ref) {
-    if (!ref.vector && ref.layer.look[ref.i] !== null) ref.vector = Uint8Array.from(atob(ref.layer.look[ref.i]), (c) => c.charCodeAt(0));
-    return ref.vector;
-  }
-  function likeness(a, b) {
-    let sum = 0;
-    for (let k = 0; k < a.length; k++) sum += (a[k] - b[k]) ** 2;
-    return sum;
-  }
-  function ordered(refs) {
-    const key = {
-      unit: (ref) => null, score: (ref) => last(ref.layer.score[ref.i]) ? null : -ref.layer.score[ref.i],
-      pitch: (ref) => ref.layer.pitch[ref.i], bright: (ref) => ref.layer.bright[ref.i],
-      label: (ref) => labelOf(ref) || null, like: (ref) => state.like && look(ref) && look(state.like) && likeness(look(ref), look(state.like)),
-    }[state.sort];
-    const keyed = refs.map((ref, at) => [key(ref), at, ref]);
-    keyed.sort(([a, i], [b, j]) => last(a) || last(b) ? last(a) - last(b) || i - j : typeof a === "string" ? a.localeCompare(b, "en", { numeric: true }) || i - j : a - b || i - j);
-    return keyed.map(([, , ref]) => ref);
-  }
-  function matches(ref) {
-    if (!state.words.length) return true;
-    if (!ref.text) {
-      ref.text = `${ref.layer.name} ${unitName(ref)} ${ref.layer.label[ref.i]} ${ref.layer.reason[ref.i]}${constant(ref) ? ` silent on ${probes()}` : ""}`.toLowerCase();
-      ref.numbers = new Set(ref.text.split(/[^\p{L}\d]+/u));
-    }
-    return state.words.every((word) => /^\d+$/.test(word) ? ref.numbers.has(word) : ref.text.includes(word));
-  }
-  function tile(ref) {
-    const { layer, i } = ref, reason = layer.reason[i], label = labelOf(ref), file = wav(ref), gone = dead(ref);
-    const named = `${layer.name} unit ${unitName(ref)}${label ? ", " + label : ""}`;
-    const heard = sounds(ref), still = constant(ref) ? `, silent on ${probes()}` : "";
-    const face = h("button", { class: "face" + (heard ? "" : " mute") + (gone ? " none" : ""), "aria-label": `${heard ? "Play" : "Open"} ${named}, score ${num(layer.score[i])}${reason ? ", " + reason : ""}${I.sound && !heard && !gone ? ", nothing to hear" : ""}${still}`,
-      onclick: () => { if (heard) toggle(file); else location.hash = unitLink(ref); }, ondblclick: () => { location.hash = unitLink(ref); } },
-    gone ? h("span", { class: "words" }, h("b", {}, "dead"), h("span", {}, reason.replace(/^dead:?\s*/, ""))) : image(thumb(ref), "", true));
-    face.ref = ref;
-    if (heard) {
-      const head = h("div", { class: "head", hidden: true });
-      face.append(head);
-      face.show = (on, now) => { head.hidden = !on; head.style.left = share(now) * 100 + "%"; face.classList.toggle("playing", on); face.setAttribute("aria-pressed", String(on)); };
-    }
-    const bar = last(layer.score[i]) ? 0 : Math.max(0, (layer.score[i] - layer.low) / (layer.top - layer.low || 1));
-    const under = (gone ? "dead" : reason.split(/[:,]/)[0]) || (constant(ref) ? "silent" : "") || label || (layer.silent[i] && I.sound ? "not audible" : num(layer.score[i]));
-    return h("li", { class: "tile" + (reason ? " dead" : "") }, face,
-      h("a", { class: "name", href: unitLink(ref), title: `Open ${named}${reason ? ", " + reason : ""}${still}`, "aria-label": `Open ${named}` }, h("b", {}, unitName(ref)), h("span", {}, under)),
-      h("span", { class: "score", "aria-hidden": "true" }, h("i", { style: { width: 100 * Math.min(1, bar) + "%" } })));
-  }
-
-  // A grid of which only the rows near the window exist: thousands of units cost what a hundred do.
-  function rows(list) {
-    const nodes = new Map();
-    let shown = [], from = 0, to = 0, columns = 1, height = 0, frame = 0;
-    const node = (at) => {
-      const ref = shown[at];
-      if (!nodes.has(ref)) nodes.set(ref, tile(ref));
-      const one = nodes.get(ref);
-      one.setAttribute("aria-posinset", at + 1);
-      one.setAttribute("aria-setsize", shown.length);
-      return one;
-    };
-    function measure() {
-      const style = getComputedStyle(list), first = list.firstElementChild;
-      columns = style.gridTemplateColumns.split(" ").length;
-      if (first) height = first.getBoundingClientRect().height + parseFloat(style.rowGap);
-    }
-    function fill(low, high) {
-      from = Math.max(0, low);
-      to = Math.min(shown.length, high);
-      const wanted = new Set(shown.slice(from, to));
-      for (const ref of nodes.keys()) if (!wanted.has(ref)) nodes.delete(ref);
-      list.replaceChildren(...Array.from({ length: to - from }, (_, k) => node(from + k)));
-      const after = Math.ceil(shown.length / columns) - Math.ceil(to / columns);
-      list.style.paddingTop = (from / columns) * height + "px";
-      list.style.paddingBottom = after * height + "px";
-    }
-    function look() {
-      frame = 0;
-      if (!list.isConnected || !shown.length) return;
+  const soon = () => { frame = frame || requestAnimationFrame(look); };
+  const again = () => { if (list.isConnected) { measure(); fill(from - (from % columns), from - (from % columns) + Math.max(columns, to - from)); soon(); } };
+  addEventListener("scroll", soon, { passive: true });
+  addEventListener("resize", again);
+  return {
+    list,
+    get shown() { return shown; },
+    show(refs) { shown = refs; if (list.isConnected) this.settle(); },
+    // Measures one tile, then makes those that the window holds; more come with scrolling.
+    settle() {
+      if (shown.length && !list.firstElementChild) fill(0, 1);
       measure();
-      const top = -list.getBoundingClientRect().top, many = Math.ceil(shown.length / columns), more = innerHeight;
-      const a = Math.max(0, Math.floor(top / height)), b = Math.min(many, Math.ceil((top + innerHeight) / height));
-      if (a * columns >= from && Math.min(b * columns, shown.length) <= to && to - from <= (3 * more / height + 4) * columns + columns) return;
-      const kept = document.activeElement?.closest?.(".tile") && document.activeElement.closest(".face, .name");
-      fill(Math.max(0, Math.floor((top - more) / height)) * columns, Math.ceil((top + innerHeight + more) / height) * columns);
-      if (kept && kept.isConnected && document.activeElement !== kept) kept.focus({ preventScroll: true });
-    }
-    const soon = () => { frame = frame || requestAnimationFrame(look); };
-    const again = () => { if (list.isConnected) { measure(); fill(from - (from % columns), from - (from % columns) + Math.max(columns, to - from)); soon(); } };
-    addEventListener("scroll", soon, { passive: true });
-    addEventListener("resize", again);
-    return {
-      list,
-      get shown() { return shown; },
-      show(refs) { shown = refs; if (list.isConnected) this.settle(); },
-      // Measures one tile, then makes those that the window holds; more come with scrolling.
-      settle() {
-        if (shown.length && !list.firstElementChild) fill(0, 1);
-        measure();
-        fill(0, (Math.ceil(innerHeight / (height || innerHeight)) + 1) * columns);
-        soon();
-      },
-      face: (ref) => nodes.get(ref)?.querySelector(".face"),
-      columns: () => { measure(); return columns; },
-      // Makes a tile exist, brings it into view and focuses it.
-      focus(at, block = "nearest") {
-        if (at < 0 || at >= shown.length) return false;
-        measure();
-        if (at < from || at >= to) {
-          const row = Math.floor(at / columns), span = Math.ceil(innerHeight / height);
-          fill((row - span) * columns, (row + span) * columns);
-        }
-        const face = nodes.get(shown[at]).querySelector(".face");
-        face.focus({ preventScroll: true });
-        face.closest(".tile").scrollIntoView({ block });
-        soon();
-        return true;
-      },
-      end() { removeEventListener("scroll", soon); removeEventListener("resize", again); cancelAnimationFrame(frame); },
-    };
-  }
-  function grid({ layer }) {
-    const refs = layer ? layer.refs : I.layers.flatMap((one) => one.refs);
-    const list = rows(h("ul", { class: "tiles" + (I.sound ? " sounding" : "") }));
-    const found = h("span", { role: "status" });
-    const files = new Map(refs.map((ref) => [wav(ref), ref]));
-    let lit = null;
-    player.spots.add((current, now, running) => {
-      const face = files.has(current) ? list.face(files.get(current)) : null;
-      if (lit && lit !== face) lit.show(false, 0);
-      lit = face && face.show ? face : null;
-      if (lit) lit.show(running, now);
-    });
-    const update = () => {
-      const shown = ordered(refs.filter(matches));
-      list.show(shown);
-      found.textContent = shown.length === refs.length ? counted(refs) : `${unitsIn(shown).toLocaleString("en")} of ${counted(refs)}`;
-      none.hidden = shown.length > 0 || !refs.length;
-      select.value = state.sort;
-      select.lastChild.textContent = state.like ? `similar to ${state.like.layer.name} ${unitName(state.like)}` : SORTS.like;
-    };
-    const none = h("p", { class: "rest" }, "No unit matches. Search looks at layers, unit numbers, labels and states such as “dead” and “silent”.");
-    const useful = Object.entries(SORTS).filter(([name]) => name === "like" || name === "unit" || refs.some((ref) => !last(name === "label" ? labelOf(ref) || null : ref.layer[name][ref.i])));
-    const select = h("select", { class: "control", onchange: () => { state.sort = select.value; if (state.sort === "like" && !state.like) state.like = refs[0]; update(); } }, useful.map(([name, text]) => h("option", { value: name }, text)));
-    const filter = h("select", { class: "control", onchange: () => { location.hash = filter.value ? path(filter.value) : "#/all"; } },
-      h("option", { value: "" }, "all layers"), I.layers.map((one) => h("option", { value: one.name, selected: one === layer }, one.name)));
-    const states = [["dead", refs.some(dead)], ["silent", refs.some(constant)]].filter(([, is]) => is);
-    const only = states.length > 0 && h("select", { class: "control", onchange: () => { search.value = only.value; ask(only.value); update(); } },
-      h("option", { value: "" }, "all units"), states.map(([name]) => h("option", { value: name }, name)));
-    list.list.addEventListener("pointerover", (event) => { const face = event.target.closest(".face"); if (face) state.hover = face; });
-    list.list.addEventListener("pointerleave", () => { state.hover = null; });
-    list.list.addEventListener("focusin", (event) => { state.hover = null; const face = event.target.closest(".face"); if (face) view.cursor = face.ref; });
-    const missing = layer ? layer.planned - layer.units : 0;
-    view = { list, update: () => { update(); if (only) only.value = states.some(([name]) => name === state.query) ? state.query : ""; } };
-    view.update();
-    return [h("h1", {}, layer ? layer.name : "All units"),
-      layer && h("p", { class: "soft" }, [layer.shape, `${layer.dead} dead`, I.natural && `${layer.unmoved} silent on ${probes()}`, `median score ${num(layer.median)}`].filter(Boolean).join(", ")), progress(),
-      h("div", { class: "tools" }, h("label", {}, "Layer", filter), h("label", {}, "Sort by", select), only && h("label", {}, "Show", only), found, I.sound && h("span", { class: "soft hint" }, "Press a tile to hear it; ? lists the keys"), h("span", { class: "end" }, scaleLine())),
-      list.list, none, missing > 0 && h("p", { class: "rest" }, `${count(missing, "more unit")} of this layer not computed yet.`, I.command && [" Made by ", h("code", {}, I.command)])];
-  }
-
-  // ---- unit
-  function detail(layer) {
-    if (!details.has(layer.slug)) details.set(layer.slug, new Promise((done, fail) => {
-      if (I.single) return read.then(() => done(JSON.parse($("data:" + layer.slug).textContent)));
-      waiting.set(layer.slug, done);
-      document.head.append(h("script", { src: `${I.base}/${layer.slug}.js`, onerror: () => { details.delete(layer.slug); fail(new Error(`${I.base}/${layer.slug}.js is missing`)); } }));
-    }));
-    return details.get(layer.slug);
-  }
-  window.ND = (slug, data) => { waiting.get(slug)?.(data); waiting.delete(slug); };
-
-  function history(entry) {
-    const known = entry.history[0].map((step, i) => [step, entry.history[1][i]]).filter(([, score]) => !last(score));
-    if (known.length < 2) return null;
-    const steps = known.map(([step]) => step), scores = known.map(([, score]) => score);
-    const low = Math.min(...scores), high = Math.max(...scores), far = steps[steps.length - 1], begin = steps[0];
-    const d = "M" + scores.map((v, i) => `${((steps[i] - begin) / (far - begin || 1) * 100).toFixed(2)} ${(100 - (v - low) / (high - low || 1) * 100).toFixed(2)}`).join("L");
-    const text = `Score from ${num(scores[0])} at step ${begin} to ${num(scores[scores.length - 1])} at step ${far}`;
-    return h("div", { class: "rise" }, h("h2", {}, "Score while it was made"),
-      h("div", { class: "line", role: "img", "aria-label": text }, h("svg:svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" }, h("svg:path", { d })),
-        h("span", { style: { top: "0" } }, num(high, 2)), h("span", { style: { top: "100%" } }, num(low, 2))),
-      h("p", { class: "soft" }, text + "."));
-  }
-  function filmstrip(entry, ref) {
-    if (!entry.strip) return null;
-    const { steps, scores } = entry.strip, n = steps.length, address = url(`${ref.layer.slug}/${ref.key}.strip.png`);
-    return h("section", { class: "panel wide" }, h("h2", {}, "How it came about"),
-      h("ol", { class: "strip" }, steps.map((step, i) => h("li", {},
-        h("div", { class: "frame", role: "img", "aria-label": `Picture at step ${step}`, style: { "background-image": `url("${address}")`, "background-size": `100% ${n * 100}%`, "background-position": `0 ${n > 1 ? (100 * i) / (n - 1) : 0}%`, ...(P.flat ? {} : { filter: "none" }) } }),
-        h("p", {}, `step ${step}`), last(scores[i]) ? null : h("p", {}, `score ${num(scores[i], 2)}`)))));
-  }
-  function together(entry, ref) {
-    if (!entry.others) return null;
-    const stem = `${ref.layer.slug}/${ref.key}`, all = entry.others.length + 1;
-    return h("section", { class: "panel wide" }, h("h2", {}, `The other inputs of this run`),
-      h("p", { class: "soft" }, `${all} were made together; the one above has the highest score.`),
-      h("ol", { class: "naturals others" }, entry.others.map((one) => {
-        const file = `${stem}.${one.rank + 1}`, name = `input ${one.rank + 1} of ${all}`, sound = I.sound ? one : null;
-        return h("li", {}, h("h3", {}, name), h("p", { class: "soft" }, `score ${num(one.score)}${sound && !sound.silent ? `, gain ${decibel(sound.gain)}` : ""}`),
-          figure({ file: file + ".png", alt: `Optimised ${name}`, sound: sound && !sound.silent ? file + ".wav" : null, seconds: sound && sound.seconds }),
-          sound && h("div", { class: "player" }, playButton(file + ".wav", sound, "Play", name)));
-      })));
-  }
-  function naturals(entry, data, ref) {
-    const heading = h("h2", {}, I.sound ? "Natural sounds" : "Natural inputs");
-    if (!entry.natural || !entry.natural.length) {
-      return h("section", { class: "panel" }, heading, h("p", { class: "soft" }, I.natural ? "This unit was not read on the natural inputs." : `None were given. They come from a bank of ${I.sound ? "sounds" : "inputs"}:`),
-        !I.natural && h("p", {}, h("code", {}, `nd.report.atlas(results, folder, exemplars=nd.dissect.exemplars(network, ${I.sound ? "waves" : "inputs=inputs"}, layers=[…]))`)));
-    }
-    const curves = entry.natural.filter((one) => one.curve).flatMap((one) => one.curve);
-    const low = Math.min(0, ...curves), high = Math.max(...curves, low + 1e-9);
-    return h("section", { class: "panel" }, heading, h("p", { class: "soft" }, `${I.natural.count.toLocaleString("en")} ${I.sound ? "clips" : "inputs"}, ranked by this unit's activation (mean over positions).${curves.length ? ` Above each picture: its activation over time, ${num(low)} to ${num(high)}.` : ""}`),
-      entry.constant && h("p", { class: "note" }, `Silent on ${probes()}: this unit gives the same value, ${num(entry.natural[0].value)}, on every one of them. ${dead(ref) ? "Optimisation found nothing that moves it either." : `It may still answer to its optimised ${I.sound ? "sound" : "input"}.`}`),
-      h("ol", { class: "naturals" }, entry.natural.map((one) => {
-        const clip = data.clips[one.clip], file = `natural/${one.clip}`, name = clip.name || `clip ${one.clip}`;
-        return h("li", {}, h("h3", {}, name),
-          h("p", { class: "soft" }, `quantile ${percent(one.quantile)}, rank ${one.rank + 1} of ${I.natural.count.toLocaleString("en")}`),
-          h("p", { class: "soft" }, `activation ${num(one.value)}${clip.sound && !clip.sound.silent ? `, gain ${decibel(clip.sound.gain)}` : ""}`),
-          figure({ file: file + ".png", alt: `Natural input ${name}`, sound: clip.sound && !clip.sound.silent ? file + ".wav" : null, seconds: clip.sound && clip.sound.seconds, curve: one.curve && activation(one.curve, low, high) }),
-          clip.sound && h("div", { class: "player" }, playButton(file + ".wav", clip.sound, "Play", name), clip.twin && playButton(file + ".twin.wav", clip.twin, "Through the inverse", `${name}, through the same inverse as the optimised sounds`)));
-      })));
-  }
-  function call(entry) {
-    if (!entry.call) return null;
-    const code = h("code", {}, entry.call);
-    const copy = h("button", { class: "control", onclick: async () => {
-      try { await navigator.clipboard.writeText(entry.call); } catch {
-        getSelection().selectAllChildren(code);
-        document.execCommand("copy");
+      fill(0, (Math.ceil(innerHeight / (height || innerHeight)) + 1) * columns);
+      soon();
+    },
+    face: (ref) => nodes.get(ref)?.querySelector(".face"),
+    columns: () => { measure(); return columns; },
+    // Makes a tile exist, brings it into view and focuses it.
+    focus(at, block = "nearest") {
+      if (at < 0 || at >= shown.length) return false;
+      measure();
+      if (at < from || at >= to) {
+        const row = Math.floor(at / columns), span = Math.ceil(innerHeight / height);
+        fill((row - span) * columns, (row + span) * columns);
       }
-      copy.textContent = "Copied";
-      say("Copied");
-      setTimeout(() => { copy.textContent = "Copy"; }, 1600);
-    } }, "Copy");
-    return h("section", { class: "panel wide" }, h("h2", {}, "Make it again"), h("div", { class: "call" }, h("pre", { tabindex: "0" }, code), copy));
-  }
-  function files(entry, ref) {
-    const stem = `${ref.layer.slug}-${ref.key}`, size = (n) => n >= 1e6 ? `${(n / 1e6).toFixed(1)} MB` : `${Math.max(1, Math.round(n / 1000))} kB`;
-    const links = Object.entries(entry.files).map(([end, bytes]) => h("a", { class: "control", download: `${stem}.${end}`, href: url(`${ref.layer.slug}/${ref.key}.${end}`) }, `${end} ${size(bytes)}`));
-    const { files: _, ...rest } = entry;
-    const json = JSON.stringify({ network: I.title, layer: ref.layer.name, unit: ref.layer.unit[ref.i], label: ref.layer.label[ref.i], score: ref.layer.score[ref.i], status: ref.layer.reason[ref.i] || "ok", ...rest }, null, 1);
-    links.push(h("a", { class: "control", download: `${stem}.json`, href: "data:application/json," + encodeURIComponent(json) }, `json ${size(json.length)}`));
-    return h("section", { class: "panel wide" }, h("h2", {}, "Files"), h("div", { class: "files" }, links),
-      h("p", { class: "soft", style: { "margin-top": "8px" } }, `${entry.files.wav ? "The wav is at playback level, its gain included. " : ""}The npz holds the input, the scores and the axes; the png is the picture${P.flat ? " in magma" : ""}, one pixel per value.`));
-  }
-  function unit({ layer, i }) {
-    const ref = layer.refs[i], label = labelOf(ref), reason = layer.reason[i], file = wav(ref);
-    const near = ordered(layer.refs).filter((one) => one === ref || matches(one)), at = near.indexOf(ref);
-    const step = (by, text) => h("a", near[at + by] ? { class: "control", href: unitLink(near[at + by]) } : { class: "control", "aria-disabled": "true" }, text);
-    const sound = I.sound ? { gain: layer.gain[i], limited: layer.limited[i], silent: layer.silent[i], seconds: layer.seconds[i] } : null;
-    const slider = sound && !sound.silent && h("input", { type: "range", min: 0, max: sound.seconds, step: 0.01, value: 0, "aria-label": "Position in seconds", oninput: () => start(file, +slider.value) });
-    const clock = h("span", { class: "soft" });
-    if (slider) player.spots.add((current, now) => {
-      const t = current === file ? now : 0;
-      if (document.activeElement !== slider || playing(file)) slider.value = t;
-      clock.textContent = `${t.toFixed(2)} / ${sound.seconds.toFixed(2)} s`;
-    });
-    const gone = dead(ref), made = "What it responds to most", facts = h("dl", { class: "facts" });
-    const left = gone ? h("section", { class: "panel" }, h("h2", {}, made), h("div", { class: "gone" }, h("b", {}, "Nothing: this unit is dead."),
-      h("p", {}, `${sentence(reason)} What stands in the file below is where the search began, not what the unit prefers, so it is neither drawn nor played.`)), facts)
-      : h("section", { class: "panel" }, h("h2", {}, made),
-        h("p", { class: "soft" }, I.sound ? `Optimised from noise. Colour is ${P.unit === "dB" ? "level in dB below full scale" : "value"}; press the picture to play from there.` : "Optimised from noise."),
-        figure({ file: picture(ref), alt: `Optimised input of ${layer.name} unit ${unitName(ref)}`, big: true, sound: sound && !sound.silent ? file : null, seconds: sound && sound.seconds }),
-        sound && h("div", { class: "player" }, playButton(file, sound, "Play", `unit ${unitName(ref)}`, true), slider, slider && clock, h("span", { class: "soft" }, sound.silent ? "below −60 dBFS; not amplified" : gainText(sound))), facts);
-    const body = h("div", { class: "unit" }, left);
-    const known = [["score", num(layer.score[i], 4)], ["layer median", num(layer.median)], ...(last(layer.pitch[i]) ? [] : [["pitch", `${hertz(layer.pitch[i])}, ${note(layer.pitch[i])}`]]),
-      ...(last(layer.bright[i]) ? [] : [["brightness", I.sound ? hertz(layer.bright[i]) : num(layer.bright[i])]]), ...(label ? [["label", label]] : [])];
-    view = { ref, near, at, sound: sound && !sound.silent ? file : null };
-    detail(layer).then((data) => {
-      if (view.ref !== ref) return;
-      const entry = data.units[ref.key];
-      known.push(["steps", String(entry.steps)], ...(entry.start ? [["rescued, began from", entry.start]] : []));
-      facts.append(...known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
-      left.append(...[history(entry)].filter(Boolean));
-      const siblings = layer.refs.filter((one) => one !== ref && layer.unit[one.i] === layer.unit[i] && layer.unit[i] >= 0);
-      body.append(...[naturals(entry, data, ref), together(entry, ref),
-        filmstrip(entry, ref), siblings.length && h("section", { class: "panel wide" }, h("h2", {}, "Other runs of this unit"), h("ul", { class: "tiles" + (I.sound ? " sounding" : "") }, siblings.map((one) => tile(one)))),
-        files(entry, ref), call(entry)].filter(Boolean));
-      paint();
-    }).catch((error) => body.append(h("p", { class: "rest" }, `The details of this layer cannot be read: ${error.message}. Keep the folder ${I.base} beside this page.`)));
-    return [h("div", { class: "title" }, h("h1", {}, `${layer.name} ${layer.unit[i] < 0 ? "" : "unit "}${unitName(ref)}${label ? ", " + label : ""}`), scaleLine(), step(-1, "← Previous"), step(1, "Next →")),
-      reason && !gone && h("p", { class: "note" }, sentence(reason)), body];
-  }
-
-  // ---- frame
-  let view = {}, before = null;
-  const search = h("input", { id: "search", class: "control", type: "search", placeholder: "Search units", "aria-label": "Search units (/)", autocomplete: "off", spellcheck: "false", oninput: () => {
-    ask(search.value.trim());
-    if (view.update) view.update();
-    else if (state.query) location.hash = "#/all";
-  } });
-  const nav = h("nav", { "aria-label": "Where you are" });
-  const dark = () => root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  const theme = h("button", { class: "control square", onclick: () => { root.dataset.theme = dark() ? "light" : "dark"; store.set("nd-theme", root.dataset.theme); colours(); } });
-  function colours() {
-    root.style.setProperty("--ramp", I.ramps[dark() ? "dark" : "light"]);
-    theme.textContent = dark() ? "☀" : "☾";
-    theme.setAttribute("aria-label", dark() ? "Light colours (t)" : "Dark colours (t)");
-  }
-  const KEYS = [["← → ↑ ↓", "move between units"], ["space", "play or stop the tile under the pointer or in focus"], ["enter", "open the unit in focus"], ["u", "up: unit, layer, network"], ["/", "search"], ["m", "more like this: sort by similarity"], ["t", "dark or light"], ["?", "these keys"], ["esc", "close, clear, stop"]];
-  const help = h("section", { id: "help", hidden: true, "aria-label": "Keys" }, h("dl", {}, KEYS.map(([key, text]) => h("div", {}, h("dt", {}, h("kbd", {}, key)), h("dd", {}, text)))));
-  const helper = h("button", { class: "control square", "aria-label": "Keys (?)", "aria-expanded": "false", onclick: () => { help.hidden = !help.hidden; helper.setAttribute("aria-expanded", String(!help.hidden)); } }, "?");
-  $("bar").append(nav, search, theme, helper);
-  $("bar").after(help);
-
-  function render() {
-    const r = route();
-    stop();
-    player.spots.clear();
-    if (view.list) view.list.end();
-    view = {};
-    const trail = [["#/", I.title]];
-    if (r.layer) trail.push([path(r.layer.name), r.layer.name]);
-    if (r.view === "grid" && !r.layer) trail.push(["#/all", "all units"]);
-    if (r.view === "unit") trail.push([location.hash, unitName(r.layer.refs[r.i])]);
-    nav.replaceChildren(...trail.flatMap(([href, text], i) => [i ? h("span", { "aria-hidden": "true" }, "/") : "", h("a", { href, "aria-current": i === trail.length - 1 ? "page" : null }, text)]));
-    document.title = trail.length > 1 ? `${trail.slice(1).map(([, text]) => text).join(" ")} – ${I.title}` : I.title;
-    const content = { network, grid, unit, lost: () => [h("h1", {}, "Nothing here"), h("p", { class: "lead" }, `There is no layer or unit “${r.at}”. `, h("a", { href: "#/" }, "Back to the network"))] }[r.view](r);
-    main.replaceChildren(...content.flat(3).filter(Boolean));
-    scrollTo(0, 0);
-    if (view.list) view.list.settle();
-    if (before && r.view === "grid") view.list.focus(view.list.shown.indexOf(before), "center");
-    before = r.view === "unit" ? r.layer.refs[r.i] : null;
-    paint();
-  }
-  function move(key) {
-    const { list } = view, active = document.activeElement?.closest(".tile")?.querySelector(".face");
-    const at = list.shown.indexOf(active ? active.ref : view.cursor);
-    if (at < 0) return list.focus(0);
-    const columns = list.columns();
-    list.focus(at + { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[key]);
-    return true;
-  }
-  addEventListener("keydown", (event) => {
-    const typing = event.target.matches("input[type=search], select"), key = event.key;
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (key === "Escape") {
-      stop();
-      if (!help.hidden) helper.click();
-      else if (event.target === search) { search.value = ""; ask(""); if (view.update) view.update(); search.blur(); }
-      return;
-    }
-    if (typing) {
-      if (event.target === search && (key === "ArrowDown" || key === "Enter") && view.update) { if (view.list && view.list.focus(0)) event.preventDefault(); }
-      return;
-    }
-    if (event.target.matches("input[type=range]") && key.startsWith("Arrow")) return;
-    const face = event.target.closest?.(".face");
-    if (key === "/") { search.focus(); search.select(); }
-    else if (key === "?") helper.click();
-    else if (key === "t") theme.click();
-    else if (key === "u") { const r = route(); if (r.view === "unit") location.hash = path(r.layer.name); else if (r.view !== "network") location.hash = "#/"; }
-    else if (key === "m" && view.list) { const from = face || state.hover; if (!from) return; state.like = from.ref; state.sort = "like"; view.update(); scrollTo(0, 0); view.list.focus(view.list.shown.indexOf(from.ref)); }
-    else if (key === "Enter" && face) location.hash = unitLink(face.ref);
-    else if (key === " " && (state.hover || face || view.sound) && !event.target.matches("a, .control")) { const target = state.hover || face; if (target) target.click(); else toggle(view.sound); }
-    else if (key.startsWith("Arrow") && !event.shiftKey) {
-      if (view.near && (key === "ArrowLeft" || key === "ArrowRight")) { const to = view.near[view.at + (key === "ArrowLeft" ? -1 : 1)]; if (!to) return; location.hash = unitLink(to); }
-      else if (!view.list || !move(key)) return;
-    } else return;
-    event.preventDefault();
+      const face = nodes.get(shown[at]).querySelector(".face");
+      face.focus({ preventScroll: true });
+      face.closest(".tile").scrollIntoView({ block });
+      soon();
+      return true;
+    },
+    end() { removeEventListener("scroll", soon); removeEventListener("resize", again); cancelAnimationFrame(frame); },
+  };
+}
+function grid({ layer }) {
+  const refs = layer ? layer.refs : I.layers.flatMap((one) => one.refs);
+  const list = rows(h("ul", { class: "tiles" + (I.sound ? " sounding" : "") }));
+  const found = h("span", { role: "status" });
+  const files = new Map(refs.map((ref) => [wav(ref), ref]));
+  let lit = null;
+  player.spots.add((current, now, running) => {
+    const face = files.has(current) ? list.face(files.get(current)) : null;
+    if (lit && lit !== face) lit.show(false, 0);
+    lit = face && face.show ? face : null;
+    if (lit) lit.show(running, now);
   });
-  addEventListener("error", (event) => {
-    if (!(event.target instanceof HTMLImageElement) || $("stale")) return;
-    $("bar").after(h("p", { id: "stale", role: "alert" }, "A picture is missing: this page has been written anew, or its folder was left behind. ", h("button", { class: "control", onclick: () => location.reload() }, "Reload")));
-  }, true);
-  if (store.get("nd-theme")) root.dataset.theme = store.get("nd-theme");
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", colours);
-  if (P) { root.style.setProperty("--aspect", P.square ? `${P.columns}/${P.rows}` : "8/7"); }
-  colours();
-  addEventListener("hashchange", render);
-  render();
-})();
+  const update = () => {
+    const shown = ordered(refs.filter(matches));
+    list.show(shown);
+    found.textContent = shown.length === refs.length ? counted(refs) : `${unitsIn(shown).toLocaleString("en")} of ${counted(refs)}`;
+    none.hidden = shown.length > 0 || !refs.length;
+    select.value = state.sort;
+    select.lastChild.textContent = state.like ? `similar to ${state.like.layer.name} ${unitName(state.like)}` : SORTS.like;
+  };
+  const none = h("p", { class: "rest" }, "No unit matches. Search looks at layers, unit numbers, labels and states such as “dead” and “silent”.");
+  const useful = Object.entries(SORTS).filter(([name]) => name === "like" || name === "unit" || refs.some((ref) => !last(name === "label" ? labelOf(ref) || null : ref.layer[name][ref.i])));
+  const select = h("select", { class: "control", onchange: () => { state.sort = select.value; if (state.sort === "like" && !state.like) state.like = refs[0]; update(); } }, useful.map(([name, text]) => h("option", { value: name }, text)));
+  const filter = h("select", { class: "control", onchange: () => { location.hash = filter.value ? path(filter.value) : "#/all"; } },
+    h("option", { value: "" }, "all layers"), I.layers.map((one) => h("option", { value: one.name, selected: one === layer }, one.name)));
+  const states = [["dead", refs.some(dead)], ["silent", refs.some(constant)]].filter(([, is]) => is);
+  const only = states.length > 0 && h("select", { class: "control", onchange: () => { search.value = only.value; ask(only.value); update(); } },
+    h("option", { value: "" }, "all units"), states.map(([name]) => h("option", { value: name }, name)));
+  list.list.addEventListener("pointerover", (event) => { const face = event.target.closest(".face"); if (face) state.hover = face; });
+  list.list.addEventListener("pointerleave", () => { state.hover = null; });
+  list.list.addEventListener("focusin", (event) => { state.hover = null; const face = event.target.closest(".face"); if (face) view.cursor = face.ref; });
+  const missing = layer ? layer.planned - layer.units : 0;
+  view = { list, update: () => { update(); if (only) only.value = states.some(([name]) => name === state.query) ? state.query : ""; } };
+  view.update();
+  return [h("h1", {}, layer ? layer.name : "All units"),
+    layer && h("p", { class: "soft" }, [layer.shape, `${layer.dead} dead`, I.natural && `${layer.unmoved} silent on ${probes()}`, `median score ${num(layer.median)}`].filter(Boolean).join(", ")), progress(),
+    h("div", { class: "tools" }, h("label", {}, "Layer", filter), h("label", {}, "Sort by", select), only && h("label", {}, "Show", only), found, I.sound && h("span", { class: "soft hint" }, "Press a tile to hear it; ? lists the keys"), h("span", { class: "end" }, scaleLine())),
+    list.list, none, missing > 0 && h("p", { class: "rest" }, `${count(missing, "more unit")} of this layer not computed yet.`, I.command && [" Made by ", h("code", {}, I.command)])];
+}
+
+// ---- unit
+function history(entry) {
+  const known = entry.history[0].map((step, i) => [step, entry.history[1][i]]).filter(([, score]) => !last(score));
+  if (known.length < 2) return null;
+  const steps = known.map(([step]) => step), scores = known.map(([, score]) => score);
+  const low = Math.min(...scores), high = Math.max(...scores), far = steps[steps.length - 1], begin = steps[0];
+  const d = "M" + scores.map((v, i) => `${((steps[i] - begin) / (far - begin || 1) * 100).toFixed(2)} ${(100 - (v - low) / (high - low || 1) * 100).toFixed(2)}`).join("L");
+  const text = `Score from ${num(scores[0])} at step ${begin} to ${num(scores[scores.length - 1])} at step ${far}`;
+  return h("div", { class: "rise" }, h("h2", {}, "Score while it was made"),
+    h("div", { class: "line", role: "img", "aria-label": text }, h("svg:svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" }, h("svg:path", { d })),
+      h("span", { style: { top: "0" } }, num(high, 2)), h("span", { style: { top: "100%" } }, num(low, 2))),
+    h("p", { class: "soft" }, text + "."));
+}
+function filmstrip(entry, ref) {
+  if (!entry.strip) return null;
+  const { steps, scores } = entry.strip, n = steps.length, address = url(`${ref.layer.slug}/${ref.key}.strip.png`);
+  return h("section", { class: "panel wide" }, h("h2", {}, "How it came about"),
+    h("ol", { class: "strip" }, steps.map((step, i) => h("li", {},
+      h("div", { class: "frame", role: "img", "aria-label": `Picture at step ${step}`, style: { "background-image": `url("${address}")`, "background-size": `100% ${n * 100}%`, "background-position": `0 ${n > 1 ? (100 * i) / (n - 1) : 0}%`, ...(P.flat ? {} : { filter: "none" }) } }),
+      h("p", {}, `step ${step}`), last(scores[i]) ? null : h("p", {}, `score ${num(scores[i], 2)}`)))));
+}
+function together(entry, ref) {
+  if (!entry.others) return null;
+  const stem = `${ref.layer.slug}/${ref.key}`, all = entry.others.length + 1;
+  return h("section", { class: "panel wide" }, h("h2", {}, `The other inputs of this run`),
+    h("p", { class: "soft" }, `${all} were made together; the one above has the highest score.`),
+    h("ol", { class: "naturals others" }, entry.others.map((one) => {
+      const file = `${stem}.${one.rank + 1}`, name = `input ${one.rank + 1} of ${all}`, sound = I.sound ? one : null;
+      return h("li", {}, h("h3", {}, name), h("p", { class: "soft" }, `score ${num(one.score)}${sound && !sound.silent ? `, gain ${decibel(sound.gain)}` : ""}`),
+        figure({ file: file + ".png", alt: `Optimised ${name}`, sound: sound && !sound.silent ? file + ".wav" : null, seconds: sound && sound.seconds }),
+        sound && h("div", { class: "player" }, playButton(file + ".wav", sound, "Play", name)));
+    })));
+}
+function naturals(entry, data, ref) {
+  const heading = h("h2", {}, I.sound ? "Natural sounds" : "Natural inputs");
+  if (!entry.natural || !entry.natural.length) {
+    return h("section", { class: "panel" }, heading, h("p", { class: "soft" }, I.natural ? "This unit was not read on the natural inputs." : `None were given. They come from a bank of ${I.sound ? "sounds" : "inputs"}:`),
+      !I.natural && h("p", {}, h("code", {}, `nd.report.atlas(results, folder, exemplars=nd.dissect.exemplars(network, ${I.sound ? "waves" : "inputs=inputs"}, layers=[…]))`)));
+  }
+  const curves = entry.natural.filter((one) => one.curve).flatMap((one) => one.curve);
+  const low = Math.min(0, ...curves), high = Math.max(...curves, low + 1e-9);
+  return h("section", { class: "panel" }, heading, h("p", { class: "soft" }, `${I.natural.count.toLocaleString("en")} ${I.sound ? "clips" : "inputs"}, ranked by this unit's activation (mean over positions).${curves.length ? ` Above each picture: its activation over time, ${num(low)} to ${num(high)}.` : ""}`),
+    entry.constant && h("p", { class: "note" }, `Silent on ${probes()}: this unit gives the same value, ${num(entry.natural[0].value)}, on every one of them. ${dead(ref) ? "Optimisation found nothing that moves it either." : `It may still answer to its optimised ${I.sound ? "sound" : "input"}.`}`),
+    h("ol", { class: "naturals" }, entry.natural.map((one) => {
+      const clip = data.clips[one.clip], file = `natural/${one.clip}`, name = clip.name || `clip ${one.clip}`;
+      return h("li", {}, h("h3", {}, name),
+        h("p", { class: "soft" }, `quantile ${percent(one.quantile)}, rank ${one.rank + 1} of ${I.natural.count.toLocaleString("en")}`),
+        h("p", { class: "soft" }, `activation ${num(one.value)}${clip.sound && !clip.sound.silent ? `, gain ${decibel(clip.sound.gain)}` : ""}`),
+        figure({ file: file + ".png", alt: `Natural input ${name}`, sound: clip.sound && !clip.sound.silent ? file + ".wav" : null, seconds: clip.sound && clip.sound.seconds, curve: one.curve && activation(one.curve, low, high) }),
+        clip.sound && h("div", { class: "player" }, playButton(file + ".wav", clip.sound, "Play", name), clip.twin && playButton(file + ".twin.wav", clip.twin, "Through the inverse", `${name}, through the same inverse as the optimised sounds`)));
+    })));
+}
+function call(entry) {
+  if (!entry.call) return null;
+  const code = h("code", {}, entry.call);
+  const copy = h("button", { class: "control", onclick: async () => {
+    try { await navigator.clipboard.writeText(entry.call); } catch {
+      getSelection().selectAllChildren(code);
+      document.execCommand("copy");
+    }
+    copy.textContent = "Copied";
+    say("Copied");
+    setTimeout(() => { copy.textContent = "Copy"; }, 1600);
+  } }, "Copy");
+  return h("section", { class: "panel wide" }, h("h2", {}, "Make it again"), h("div", { class: "call" }, h("pre", { tabindex: "0" }, code), copy));
+}
+function files(entry, ref) {
+  const stem = `${ref.layer.slug}-${ref.key}`, size = (n) => n >= 1e6 ? `${(n / 1e6).toFixed(1)} MB` : `${Math.max(1, Math.round(n / 1000))} kB`;
+  const links = Object.entries(entry.files).map(([end, bytes]) => h("a", { class: "control", download: `${stem}.${end}`, href: url(`${ref.layer.slug}/${ref.key}.${end}`) }, `${end} ${size(bytes)}`));
+  const { files: _, ...rest } = entry;
+  const json = JSON.stringify({ network: I.title, layer: ref.layer.name, unit: ref.layer.unit[ref.i], label: ref.layer.label[ref.i], score: ref.layer.score[ref.i], status: ref.layer.reason[ref.i] || "ok", ...rest }, null, 1);
+  links.push(h("a", { class: "control", download: `${stem}.json`, href: "data:application/json," + encodeURIComponent(json) }, `json ${size(json.length)}`));
+  return h("section", { class: "panel wide" }, h("h2", {}, "Files"), h("div", { class: "files" }, links),
+    h("p", { class: "soft", style: { "margin-top": "8px" } }, `${entry.files.wav ? "The wav is at playback level, its gain included. " : ""}The npz holds the input, the scores and the axes; the png is the picture${P.flat ? " in magma" : ""}, one pixel per value.`));
+}
+function unit({ layer, i }) {
+  const ref = layer.refs[i], label = labelOf(ref), reason = layer.reason[i], file = wav(ref);
+  const near = ordered(layer.refs).filter((one) => one === ref || matches(one)), at = near.indexOf(ref);
+  const step = (by, text) => h("a", near[at + by] ? { class: "control", href: unitLink(near[at + by]) } : { class: "control", "aria-disabled": "true" }, text);
+  const sound = I.sound ? { gain: layer.gain[i], limited: layer.limited[i], silent: layer.silent[i], seconds: layer.seconds[i] } : null;
+  const slider = sound && !sound.silent && h("input", { type: "range", min: 0, max: sound.seconds, step: 0.01, value: 0, "aria-label": "Position in seconds", oninput: () => start(file, +slider.value) });
+  const clock = h("span", { class: "soft" });
+  if (slider) player.spots.add((current, now) => {
+    const t = current === file ? now : 0;
+    if (document.activeElement !== slider || playing(file)) slider.value = t;
+    clock.textContent = `${t.toFixed(2)} / ${sound.seconds.toFixed(2)} s`;
+  });
+  const gone = dead(ref), made = "What it responds to most", facts = h("dl", { class: "facts" });
+  const left = gone ? h("section", { class: "panel" }, h("h2", {}, made), h("div", { class: "gone" }, h("b", {}, "Nothing: this unit is dead."),
+    h("p", {}, `${sentence(reason)} What stands in the file below is where the search began, not what the unit prefers, so it is neither drawn nor played.`)), facts)
+    : h("section", { class: "panel" }, h("h2", {}, made),
+      h("p", { class: "soft" }, I.sound ? `Optimised from noise. Colour is ${P.unit === "dB" ? "level in dB below full scale" : "value"}; press the picture to play from there.` : "Optimised from noise."),
+      figure({ file: picture(ref), alt: `Optimised input of ${layer.name} unit ${unitName(ref)}`, big: true, sound: sound && !sound.silent ? file : null, seconds: sound && sound.seconds }),
+      sound && h("div", { class: "player" }, playButton(file, sound, "Play", `unit ${unitName(ref)}`, true), slider, slider && clock, h("span", { class: "soft" }, sound.silent ? "below −60 dBFS; not amplified" : gainText(sound))), facts);
+  const body = h("div", { class: "unit" }, left);
+  const known = [["score", num(layer.score[i], 4)], ["layer median", num(layer.median)], ...(last(layer.pitch[i]) ? [] : [["pitch", `${hertz(layer.pitch[i])}, ${note(layer.pitch[i])}`]]),
+    ...(last(layer.bright[i]) ? [] : [["brightness", I.sound ? hertz(layer.bright[i]) : num(layer.bright[i])]]), ...(label ? [["label", label]] : [])];
+  view = { ref, near, at, sound: sound && !sound.silent ? file : null };
+  detail(layer.slug).then((data) => {
+    if (view.ref !== ref) return;
+    const entry = data.units[ref.key];
+    known.push(["steps", String(entry.steps)], ...(entry.start ? [["rescued, began from", entry.start]] : []));
+    facts.append(...known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+    left.append(...[history(entry)].filter(Boolean));
+    const siblings = layer.refs.filter((one) => one !== ref && layer.unit[one.i] === layer.unit[i] && layer.unit[i] >= 0);
+    body.append(...[naturals(entry, data, ref), together(entry, ref),
+      filmstrip(entry, ref), siblings.length && h("section", { class: "panel wide" }, h("h2", {}, "Other runs of this unit"), h("ul", { class: "tiles" + (I.sound ? " sounding" : "") }, siblings.map((one) => tile(one)))),
+      files(entry, ref), call(entry)].filter(Boolean));
+    paint();
+  }).catch((error) => body.append(h("p", { class: "rest" }, `The details of this layer cannot be read: ${error.message}. Keep the folder ${I.base} beside this page.`)));
+  return [h("div", { class: "title" }, h("h1", {}, `${layer.name} ${layer.unit[i] < 0 ? "" : "unit "}${unitName(ref)}${label ? ", " + label : ""}`), scaleLine(), step(-1, "← Previous"), step(1, "Next →")),
+    reason && !gone && h("p", { class: "note" }, sentence(reason)), body];
+}
+
+// ---- frame
+let view = {}, before = null;
+const search = h("input", { id: "search", class: "control", type: "search", placeholder: "Search units", "aria-label": "Search units (/)", autocomplete: "off", spellcheck: "false", oninput: () => {
+  ask(search.value.trim());
+  if (view.update) view.update();
+  else if (state.query) location.hash = "#/all";
+} });
+const nav = h("nav", { "aria-label": "Where you are" });
+const KEYS = [["← → ↑ ↓", "move between units"], ["space", "play or stop the tile under the pointer or in focus"], ["enter", "open the unit in focus"], ["u", "up: unit, layer, network"], ["/", "search"], ["m", "more like this: sort by similarity"], ["t", "dark or light"], ["?", "these keys"], ["esc", "close, clear, stop"]];
+bar(KEYS, nav, search);
+
+function render() {
+  const r = route();
+  stop();
+  player.spots.clear();
+  if (view.list) view.list.end();
+  view = {};
+  const trail = [["#/", I.title]];
+  if (r.layer) trail.push([path(r.layer.name), r.layer.name]);
+  if (r.view === "grid" && !r.layer) trail.push(["#/all", "all units"]);
+  if (r.view === "unit") trail.push([location.hash, unitName(r.layer.refs[r.i])]);
+  nav.replaceChildren(...trail.flatMap(([href, text], i) => [i ? h("span", { "aria-hidden": "true" }, "/") : "", h("a", { href, "aria-current": i === trail.length - 1 ? "page" : null }, text)]));
+  document.title = trail.length > 1 ? `${trail.slice(1).map(([, text]) => text).join(" ")} – ${I.title}` : I.title;
+  const content = { network, grid, unit, lost: () => [h("h1", {}, "Nothing here"), h("p", { class: "lead" }, `There is no layer or unit “${r.at}”. `, h("a", { href: "#/" }, "Back to the network"))] }[r.view](r);
+  main.replaceChildren(...content.flat(3).filter(Boolean));
+  scrollTo(0, 0);
+  if (view.list) view.list.settle();
+  if (before && r.view === "grid") view.list.focus(view.list.shown.indexOf(before), "center");
+  before = r.view === "unit" ? r.layer.refs[r.i] : null;
+  paint();
+}
+function move(key) {
+  const { list } = view, active = document.activeElement?.closest(".tile")?.querySelector(".face");
+  const at = list.shown.indexOf(active ? active.ref : view.cursor);
+  if (at < 0) return list.focus(0);
+  const columns = list.columns();
+  list.focus(at + { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[key]);
+  return true;
+}
+addEventListener("keydown", (event) => {
+  const typing = event.target.matches("input[type=search], select"), key = event.key;
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (key === "Escape") {
+    stop();
+    if (!help.hidden) helper.click();
+    else if (event.target === search) { search.value = ""; ask(""); if (view.update) view.update(); search.blur(); }
+    return;
+  }
+  if (typing) {
+    if (event.target === search && (key === "ArrowDown" || key === "Enter") && view.update) { if (view.list && view.list.focus(0)) event.preventDefault(); }
+    return;
+  }
+  if (event.target.matches("input[type=range]") && key.startsWith("Arrow")) return;
+  const face = event.target.closest?.(".face");
+  if (key === "/") { search.focus(); search.select(); }
+  else if (key === "?") helper.click();
+  else if (key === "t") theme.click();
+  else if (key === "u") { const r = route(); if (r.view === "unit") location.hash = path(r.layer.name); else if (r.view !== "network") location.hash = "#/"; }
+  else if (key === "m" && view.list) { const from = face || state.hover; if (!from) return; state.like = from.ref; state.sort = "like"; view.update(); scrollTo(0, 0); view.list.focus(view.list.shown.indexOf(from.ref)); }
+  else if (key === "Enter" && face) location.hash = unitLink(face.ref);
+  else if (key === " " && (state.hover || face || view.sound) && !event.target.matches("a, .control")) { const target = state.hover || face; if (target) target.click(); else toggle(view.sound); }
+  else if (key.startsWith("Arrow") && !event.shiftKey) {
+    if (view.near && (key === "ArrowLeft" || key === "ArrowRight")) { const to = view.near[view.at + (key === "ArrowLeft" ? -1 : 1)]; if (!to) return; location.hash = unitLink(to); }
+    else if (!view.list || !move(key)) return;
+  } else return;
+  event.preventDefault();
+});
+addEventListener("hashchange", render);
+render();
