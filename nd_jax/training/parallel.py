@@ -123,7 +123,7 @@ def same_on_any_number_of_devices(keys: jax.Array, *, unbiased_variance: bool = 
         if isinstance(module, nn.Dropout):
             return _dropout(module, keys, *args, **kwargs)
         if isinstance(module, nn.BatchNorm) and module.axis_name is None and not module.is_initializing():
-            before = module.get_variable("batch_stats", "var")
+            before: jax.Array = module.get_variable("batch_stats", "var")
             # The attribute is all that BatchNorm needs, and a bound module refuses an ordinary assignment.
             object.__setattr__(module, "axis_name", AXIS)
             try:
@@ -132,7 +132,7 @@ def same_on_any_number_of_devices(keys: jax.Array, *, unbiased_variance: bool = 
                 object.__setattr__(module, "axis_name", None)
             if unbiased_variance and module.is_mutable_collection("batch_stats"):
                 count = args[0].size // before.size * jax.lax.axis_size(AXIS)
-                after = module.get_variable("batch_stats", "var")
+                after: jax.Array = module.get_variable("batch_stats", "var")
                 moved = (after - module.momentum * before) / max(count - 1, 1)
                 module.put_variable("batch_stats", "var", after + moved)
             return output

@@ -82,8 +82,8 @@ def train(
       watchers: called every `watch_every` steps and at the end with (step, generator, discriminator); figures that
         they return join that line of the log.
       tensorboard: whether the log is also written for TensorBoard (extra `tensorboard`).
-      optimizers: (generator's, discriminator's) optax transformations whose updates are multiplied by minus the learning
-        rate; default Adam with the settings' betas.
+      optimizers: (generator's, discriminator's) optax transformations whose updates are multiplied by minus the
+        learning rate; default Adam with the settings' betas.
 
     Raises:
       TrainingError: a loss, score or gradient is not finite (names the step), or replicas differ.
@@ -182,7 +182,7 @@ def _deciding(settings: Settings) -> dict[str, Any]:
 
 
 def _placed(stream: Iterator[Tree], updates: int, devices: Sequence[jax.Device]) -> Iterator[Tree]:
-    """Stacks the batches of one step, (devices, updates, batch, ...), and puts every device's part on it ahead of use."""
+    """Stacks the batches of one step, (devices, updates, batch, ...), and puts them on the devices ahead of use."""
     while True:
         parts = list(itertools.islice(stream, updates))
         yield parallel.place(jax.tree.map(_stack, *parts), devices)

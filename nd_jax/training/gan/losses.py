@@ -1,12 +1,12 @@
 """Adversarial losses: small pure functions of scores, chosen by name, and the penalties that tame a critic.
 
-| name                    | discriminator minimises                          | generator minimises     | source                 |
-|-------------------------|--------------------------------------------------|-------------------------|------------------------|
-| "non_saturating"        | softplus(-D(x)) + softplus(D(G(z)))              | softplus(-D(G(z)))      | Goodfellow et al. 2014 |
-| "least_squares"         | (D(x) - 1)^2 + D(G(z))^2                         | (D(G(z)) - 1)^2         | Mao et al. 2017        |
-| "sigmoid_least_squares" | the same of sigmoid(D)                           | likewise                | Inoue 2021             |
-| "hinge"                 | relu(1 - D(x)) + relu(1 + D(G(z)))               | -D(G(z))                | Lim & Ye 2017          |
-| "wasserstein"           | D(G(z)) - D(x)                                   | -D(G(z))                | Arjovsky et al. 2017   |
+| name                    | discriminator minimises              | generator minimises | source                 |
+|-------------------------|--------------------------------------|---------------------|------------------------|
+| "non_saturating"        | softplus(-D(x)) + softplus(D(G(z)))  | softplus(-D(G(z)))  | Goodfellow et al. 2014 |
+| "least_squares"         | (D(x) - 1)^2 + D(G(z))^2             | (D(G(z)) - 1)^2     | Mao et al. 2017        |
+| "sigmoid_least_squares" | the same of sigmoid(D)               | likewise            | Inoue 2021             |
+| "hinge"                 | relu(1 - D(x)) + relu(1 + D(G(z)))   | -D(G(z))            | Lim & Ye 2017          |
+| "wasserstein"           | D(G(z)) - D(x)                       | -D(G(z))            | Arjovsky et al. 2017   |
 
 All are means over the examples. Scores are logits ("non_saturating" is binary cross-entropy on them) or, for a critic,
 unbounded numbers.

@@ -38,8 +38,8 @@ class Gan:
       discriminator: see `gan.train`.
       task: what is learned.
       settings: how.
-      optimizers: (generator's, discriminator's) optax transformations whose updates are multiplied by minus the learning
-        rate; default Adam for both.
+      optimizers: (generator's, discriminator's) optax transformations whose updates are multiplied by minus the
+        learning rate; default Adam for both.
     """
 
     def __init__(

@@ -106,7 +106,8 @@ def check(task: GanTask, generator: nn.Module, discriminator: nn.Module) -> None
     score = said["score"] if isinstance(said, Mapping) else said
     if score.shape not in ((2,), (2, 1)):
         raise ValueError(
-            f"the discriminator ({type(discriminator).__name__}) has to give one score an example, not {score.shape[1:]}"
+            f"the discriminator ({type(discriminator).__name__}) has to give one score an example, "
+            f"and gives {score.shape[1:]}"
         )
 
 
