@@ -9,8 +9,8 @@ import pytest
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
-# A room imports rooms of a lower level only. Rooms of one level do not know each other, but for the four files that
-# together are the network: its value, its taps, its edits and its storage.
+# A room imports rooms of a lower level only. Rooms of one level do not know each other, but for the files that
+# together are the network: its value, its taps, its edits, its storage, and what generators take.
 LEVELS = {
     "runtime": 0,
     "audio": 1,
@@ -18,6 +18,7 @@ LEVELS = {
     "data": 3,
     "networks": 3,
     "edits": 4,
+    "generators": 4,
     "network": 4,
     "taps": 4,
     "storage": 4,

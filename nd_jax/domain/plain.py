@@ -88,10 +88,17 @@ class _Vector(Domain):
 @pytree
 @dataclasses.dataclass(frozen=True)
 class Latent(_Vector):
-    """A generator's latent: shape (size,), standard normal."""
+    """A generator's latent: shape (size,), by its `law` standard normal or uniform in -1 ... 1."""
 
     kind: ClassVar[str] = "latent"
     axis_name: ClassVar[str] = "latent"
+
+    law: str = "normal"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.law not in ("normal", "uniform"):
+            raise ValueError(f"the law of a latent is 'normal' or 'uniform', not {self.law!r}")
 
 
 @pytree
@@ -119,6 +126,13 @@ class Parts(Domain):
     def shape(self) -> dict[str, Any]:  # type: ignore[override]
         """{name: shape of that part}."""
         return {name: part.shape for name, part in self.parts.items()}
+
+    @property
+    def dtype(self) -> dict[str, Any]:
+        return {name: part.dtype for name, part in self.parts.items()}
+
+    def abstract(self, count: int) -> dict[str, Any]:
+        return {name: part.abstract(count) for name, part in self.parts.items()}
 
     def __getitem__(self, name: str) -> Domain:
         if name not in self.parts:
@@ -182,11 +196,20 @@ class Label(Domain):
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(map(str, self.names)))
         if not self.names:
             raise ValueError("a label needs the names of 1 or more classes")
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        return ()
+
+    @property
+    def dtype(self) -> Any:
+        return np.dtype(np.int32)
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
         return ()
 
     @property
@@ -201,10 +224,14 @@ class Label(Domain):
         return jnp.zeros((), jnp.int32)
 
     def check(self, x: Any) -> None:
-        """Raises ValueError unless x is one class number or a batch of them."""
+        """Raises ValueError unless x is one class number or a batch of them; values inside a trace are not known."""
+        if jnp.result_type(x).kind not in "iu" or np.ndim(x) > 1:
+            raise ValueError(
+                f"labels are whole numbers, one an example, not {jnp.result_type(x)} of shape {np.shape(x)}"
+            )
+        if isinstance(x, (jax.core.Tracer, jax.ShapeDtypeStruct)):
+            return
         label = np.asarray(x)
-        if label.dtype.kind not in "iu" or label.ndim > 1:
-            raise ValueError(f"labels are whole numbers, one an example, not {label.dtype} of shape {label.shape}")
         wrong = label[(label < 0) | (label >= len(self.names))]
         if wrong.size:
             raise ValueError(
