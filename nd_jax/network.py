@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from nd_jax import taps
-from nd_jax.domain import Domain, Parts, Units
+from nd_jax.domain import Domain, Label, Parts, Units
 
 Labels = Sequence[str] | Mapping[str, Sequence[str]]
 
@@ -150,6 +150,8 @@ class Network:
                 hint = "; add a batch axis: x[None]" if shape == tuple(expected) else ""
                 wanted = ", ".join(map(str, ("batch", *expected)))
                 raise ValueError(f"{where} has shape {shape}, but this network takes ({wanted}){hint}")
+        for part, value in _labels_in(self.input, x):
+            part.check(value)
 
     def save(self, path: Any, *, overwrite: bool = False) -> Any:
         """Writes the network to a folder; see `nd_jax.storage.save`."""
@@ -207,6 +209,12 @@ def digest(network: Network) -> str:
         found.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
         found.update(array.tobytes())
     return found.hexdigest()[:16]
+
+
+def _labels_in(domain: Domain, x: Any) -> list[tuple[Label, Any]]:
+    """The class numbers of a batch with their domains: the only inputs whose values a network cannot do without."""
+    pairs = [(part, x[name]) for name, part in domain.parts.items()] if isinstance(domain, Parts) else [(domain, x)]
+    return [(part, value) for part, value in pairs if isinstance(part, Label)]
 
 
 def _output_domain(network: Network) -> Domain:

@@ -192,18 +192,12 @@ def _build(folder: pathlib.Path, description: Mapping[str, Any]) -> nn.Module:
 
 
 def _expected(folder: pathlib.Path, module: nn.Module, domain: domains.Domain, kwargs: Mapping[str, Any]) -> Any:
-    example = jax.tree.map(
-        lambda shape: jax.ShapeDtypeStruct((1, *shape), jnp.float32),
-        domain.shape,
-        is_leaf=lambda node: isinstance(node, tuple),
-    )
-
     def initialise(x: Any) -> Any:
         key = jax.random.key(0)
         return module.init({"params": key, "dropout": key}, x, **kwargs)
 
     try:
-        variables = jax.eval_shape(initialise, example)
+        variables = jax.eval_shape(initialise, domain.abstract(1))
     except Exception as error:
         raise NetworkFileError(
             f"the module {type(module).__name__} of {folder} does not take its input {domain.shape}: {_sentence(error)}"

@@ -278,10 +278,11 @@ def _collected(state: Mapping[str, Any], name: str) -> jax.Array:
 
 
 def _layer_map(network: Network) -> _Map:
-    shapes, structure = jax.tree.flatten(network.input.shape, is_leaf=lambda node: isinstance(node, tuple))
+    examples, structure = jax.tree.flatten(network.input.abstract(1))
+    inputs = tuple((example.shape[1:], str(example.dtype)) for example in examples)
     leaves, variables = jax.tree.flatten(network.variables)
     signature = tuple((tuple(np.shape(leaf)), str(jnp.result_type(leaf))) for leaf in leaves)
-    return _traced_map(network.static, variables, signature, structure, tuple(shapes))
+    return _traced_map(network.static, variables, signature, structure, inputs)
 
 
 @functools.lru_cache(maxsize=64)
@@ -290,13 +291,15 @@ def _traced_map(
     variables: Any,
     signature: tuple[tuple[tuple[int, ...], str], ...],
     structure: Any,
-    shapes: tuple[tuple[int, ...], ...],
+    inputs: tuple[tuple[tuple[int, ...], str], ...],
 ) -> _Map:
     # Two batch sizes tell the batch axis from any other axis, whatever its length.
     weights = jax.tree.unflatten(variables, [jax.ShapeDtypeStruct(*leaf) for leaf in signature])
     two, three = (
         _trace(
-            static, weights, jax.tree.unflatten(structure, [jax.ShapeDtypeStruct((n, *s), jnp.float32) for s in shapes])
+            static,
+            weights,
+            jax.tree.unflatten(structure, [jax.ShapeDtypeStruct((n, *shape), kind) for shape, kind in inputs]),
         )
         for n in (2, 3)
     )

@@ -74,6 +74,15 @@ class Domain:
             _KINDS[cls.kind] = cls
 
     @property
+    def dtype(self) -> Any:
+        """The numpy type of the values; {name: type} for a dict of domains."""
+        return np.dtype(np.float32)
+
+    def abstract(self, count: int) -> Any:
+        """A batch of `count` examples without values, for `jax.eval_shape`."""
+        return jax.ShapeDtypeStruct((count, *self.shape), self.dtype)
+
+    @property
     def axes(self) -> tuple[Axis, ...]:
         """One `Axis` per axis of `shape`."""
         raise TypeError(f"a domain of kind {self.kind!r} has no single list of axes")

@@ -2,14 +2,20 @@
 
 Only names of this list and names registered in this process are ever built; nothing is imported because a file says so.
 
-| family                | module                                        | input of one example      |
-|-----------------------|-----------------------------------------------|---------------------------|
-| "ast"                 | Audio Spectrogram Transformer                 | (mel bands, frames, 1)    |
-| "audio_cnn"           | small classifier of log-mels, several heads   | (mel bands, frames, 1)    |
-| "cnn_mel"             | speech-emotion classifier, 1,560,964 numbers  | (80, 160, 1)              |
-| "dcgan_discriminator" | MNIST discriminator / critic                  | (28, 28, 1)               |
-| "dcgan_generator"     | MNIST generator                               | (100,)                    |
-| "lenet"               | LeNets for MNIST and CIFAR-10                 | (28, 28, 1), (32, 32, 3)  |
+| family                    | module                                        | input of one example      |
+|---------------------------|-----------------------------------------------|---------------------------|
+| "ast"                     | Audio Spectrogram Transformer                 | (mel bands, frames, 1)    |
+| "audio_cnn"               | small classifier of log-mels, several heads   | (mel bands, frames, 1)    |
+| "cnn_mel"                 | speech-emotion classifier, 1,560,964 numbers  | (80, 160, 1)              |
+| "dcgan_discriminator"     | MNIST discriminator / critic                  | (28, 28, 1)               |
+| "dcgan_generator"         | MNIST generator                               | (100,)                    |
+| "lenet"                   | LeNets for MNIST and CIFAR-10                 | (28, 28, 1), (32, 32, 3)  |
+| "mel_dcgan_discriminator" | discriminator / critic of log-mels            | (mel bands, frames, 1)    |
+| "mel_dcgan_generator"     | log-mel generator, 15,863,619 numbers         | (512,)                    |
+| "wavegan_discriminator"   | discriminator / critic of raw audio           | (samples, 1)              |
+| "wavegan_generator"       | raw-audio generator                           | (100,)                    |
+
+The six GAN players have class-conditional versions, fields `classes` and `conditioning`: see `conditional`.
 """
 
 from __future__ import annotations
@@ -33,6 +39,10 @@ _BUILT_IN = {
     "dcgan_discriminator": ("nd_jax.networks.dcgan", "Discriminator"),
     "dcgan_generator": ("nd_jax.networks.dcgan", "Generator"),
     "lenet": ("nd_jax.networks.lenet", "LeNet"),
+    "mel_dcgan_discriminator": ("nd_jax.networks.mel_dcgan", "Discriminator"),
+    "mel_dcgan_generator": ("nd_jax.networks.mel_dcgan", "Generator"),
+    "wavegan_discriminator": ("nd_jax.networks.wavegan", "Discriminator"),
+    "wavegan_generator": ("nd_jax.networks.wavegan", "Generator"),
 }
 _REGISTERED: dict[str, type[nn.Module]] = {}
 

@@ -6,15 +6,22 @@ relu0 (12544,); conv1, norm1, relu1 (7, 7, 128); conv2, norm2, relu2 (14, 14, 64
 
 Pictures are channels-last and are flattened in (row, column, channel) order; weights of the PyTorch originals, which
 flatten channel-first, have their dense kernels permuted at import (`importers.neural_dissection`).
+
+The originals are the defaults. As a critic of Wasserstein distance with a gradient penalty a discriminator wants
+neither end nor batch statistics: `Discriminator(sigmoid=False, batch_norm=False)`. Its convolutions then have biases,
+208,640 parameters in all.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 
+from nd_jax.networks import conditional
 from nd_jax.networks.conv import Conv, ConvTranspose
-from nd_jax.networks.layers import Relu, Sigmoid, Tanh, norm
+from nd_jax.networks.layers import MinibatchDeviation, Relu, Sigmoid, Tanh, norm
 
 
 class Discriminator(nn.Module):
@@ -25,27 +32,46 @@ class Discriminator(nn.Module):
       sigmoid: whether the output is a probability (layer `sigmoid`) or the logit (layer `dense`).
       dropout: rate after each block, in training.
       slope: of the leaky ReLUs.
+      batch_norm: whether both convolutions are normalised (without, they have biases).
+      deviation: whether the dense layer sees how much the batch's examples differ (`layers.MinibatchDeviation`).
+      classes: 0, or the number of classes.
+      conditioning: what becomes of the class: "projection" or "auxiliary", see `conditional`.
     """
 
     hidden: int = 64
     sigmoid: bool = True
     dropout: float = 0.3
     slope: float = 0.2
+    batch_norm: bool = True
+    deviation: bool = False
+    classes: int = 0
+    conditioning: str = "projection"
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(self, x: Any, train: bool = False) -> Any:
         """(batch, 28, 28, 1) in -1 ... 1 -> (batch, 1), probability of being real or logit.
 
         Training needs `batch_stats` to be mutable and, unless dropout is 0, an rng "dropout".
         """
+        x, label = conditional.discriminator_input(self, x)
         for index, features in enumerate((self.hidden, 2 * self.hidden), start=1):
-            x = Conv(features, (5, 5), (2, 2), padding="VALID", use_bias=False, name=f"conv{index}")(x)
-            x = norm(f"norm{index}", train)(x)
+            bias = not self.batch_norm
+            x = Conv(features, (5, 5), (2, 2), padding="VALID", use_bias=bias, name=f"conv{index}")(x)
+            if self.batch_norm:
+                x = norm(f"norm{index}", train)(x)
             x = Relu(self.slope, name=f"relu{index}")(x)
             if self.dropout:
                 x = nn.Dropout(self.dropout, deterministic=not train, name=f"dropout{index}")(x)
-        x = nn.Dense(1, use_bias=False, name="dense")(x.reshape(x.shape[0], -1))
-        return Sigmoid(name="sigmoid")(x) if self.sigmoid else x
+        if self.deviation:
+            x = MinibatchDeviation(name="deviation")(x)
+        x = x.reshape(x.shape[0], -1)
+        score = nn.Dense(1, use_bias=False, name="dense")(x)
+        output = conditional.judged(self, score, x, label) if self.classes else score
+        if not self.sigmoid:
+            return output
+        if isinstance(output, dict):
+            return output | {"score": Sigmoid(name="sigmoid")(score)}
+        return Sigmoid(name="sigmoid")(output)
 
 
 class Generator(nn.Module):
@@ -55,23 +81,26 @@ class Generator(nn.Module):
       latent: size of the latent.
       hidden: channels in front of the last convolution; twice and four times as many before.
       slope: of the leaky ReLUs.
+      classes: 0, or how many classes can be asked for: the input is then {"z": latent, "label": class}.
+      conditioning: how the class gets in: "concat" or "batch_norm", see `conditional`.
     """
 
     latent: int = 100
     hidden: int = 64
     slope: float = 0.2
+    classes: int = 0
+    conditioning: str = "concat"
 
     @nn.compact
-    def __call__(self, z: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(self, z: Any, train: bool = False) -> jax.Array:
         """(batch, latent), standard normal -> pictures (batch, 28, 28, 1) in -1 ... 1."""
-        if z.ndim != 2 or z.shape[1] != self.latent:
-            raise ValueError(f"dcgan_generator takes latents of shape (batch, {self.latent}), got {z.shape}")
+        z, norms = conditional.generator_input(self, z, train)
         x = nn.Dense(7 * 7 * 4 * self.hidden, use_bias=False, name="dense")(z)
-        x = Relu(self.slope, name="relu0")(norm("norm0", train)(x))
+        x = Relu(self.slope, name="relu0")(norms("norm0")(x))
         x = x.reshape(x.shape[0], 7, 7, 4 * self.hidden)
         x = ConvTranspose(2 * self.hidden, (5, 5), (1, 1), (2, 2), (0, 0), use_bias=False, name="conv1")(x)
-        x = Relu(self.slope, name="relu1")(norm("norm1", train)(x))
+        x = Relu(self.slope, name="relu1")(norms("norm1")(x))
         x = ConvTranspose(self.hidden, (5, 5), (2, 2), (2, 2), (1, 1), use_bias=False, name="conv2")(x)
-        x = Relu(self.slope, name="relu2")(norm("norm2", train)(x))
+        x = Relu(self.slope, name="relu2")(norms("norm2")(x))
         x = ConvTranspose(1, (5, 5), (2, 2), (2, 2), (1, 1), use_bias=False, name="conv3")(x)
         return Tanh(name="tanh")(x)

@@ -131,6 +131,93 @@ class Pool(nn.Module):
         return x.max(axis=(2, 4)) if self.kind == "max" else x.mean(axis=(2, 4))
 
 
-def norm(name: str, train: bool) -> nn.BatchNorm:
-    """Batch normalisation with PyTorch's constants: running mean and variance move by a tenth, epsilon 1e-5."""
-    return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, name=name)
+def norm(name: str, train: bool, momentum: float = 0.9, epsilon: float = 1e-5) -> nn.BatchNorm:
+    """Batch normalisation; as it stands with PyTorch's constants: running mean and variance move by a tenth."""
+    return nn.BatchNorm(use_running_average=not train, momentum=momentum, epsilon=epsilon, name=name)
+
+
+class MinibatchDeviation(nn.Module):
+    """One more feature map that says how much the examples of a batch differ (Karras et al. 2018, section 3).
+
+    The standard deviation over the batch of every feature at every place, and of these the mean, put beside the
+    features of every example. It is the whole batch's also where that is spread over devices: with `axis_name`, the
+    name of a mapped axis, as `flax.linen.BatchNorm` has it. What it adds depends on the other examples, also in eval
+    mode; a batch of one has the deviation 0.
+
+    Attributes:
+      epsilon: added to the variance, so that equal examples have a slope.
+      axis_name: of the devices that share the batch, or None.
+    """
+
+    epsilon: float = 1e-8
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(batch, ..., channels) -> (batch, ..., channels + 1)."""
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        centre = self._mean(wide)
+        # Around the batch's own mean the squares are small; their difference would drown in what they share.
+        variance = self._mean(jnp.square(wide - centre))
+        deviation = jnp.mean(jnp.sqrt(variance + self.epsilon)).astype(x.dtype)
+        return jnp.concatenate([x, jnp.full((*x.shape[:-1], 1), deviation)], axis=-1)
+
+    def _mean(self, x: jax.Array) -> jax.Array:
+        local = jnp.mean(x, axis=0, keepdims=True)
+        # Nothing is shared while the parameters are made, outside of any mapped axis.
+        return local if self.axis_name is None or self.is_initializing() else jax.lax.pmean(local, self.axis_name)
+
+
+class PhaseShuffle(nn.Module):
+    """Moves every example by a few places in time, in training, so that its phase gives nothing away.
+
+    WaveGAN, Donahue et al. 2019, section 3.3: a shift of -radius ... radius, all equally likely, the same for all
+    channels, ends filled by reflection. Here every example draws its own; the authors' code draws one a layer for the
+    whole batch.
+
+    In training the shifts are those that the caller gives, or come from the rng "phase".
+
+    Attributes:
+      radius: the largest shift.
+    """
+
+    radius: int = 2
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False, shifts: jax.Array | None = None) -> jax.Array:
+        """(batch, time, channels), optional shifts (batch,) -> the same shape."""
+        if not train or not self.radius:
+            return x
+        if shifts is None:
+            shifts = jax.vmap(self.draw)(jax.random.split(self.make_rng("phase"), x.shape[0]))
+        return phase_shuffle(x, shifts, self.radius)
+
+    @nn.nowrap
+    def draw(self, key: jax.Array) -> jax.Array:
+        """One example's shift from that example's key, an int32 scalar."""
+        return jax.random.randint(key, (), -self.radius, self.radius + 1)
+
+
+def phase_shuffle(x: jax.Array, shifts: jax.Array, radius: int) -> jax.Array:
+    """Moves every example in time, later for positive shifts, and fills the end that becomes free by reflection.
+
+    Args:
+      x: (batch, time, channels).
+      shifts: (batch,) whole numbers -radius ... radius.
+      radius: the largest shift, less than the length.
+
+    Raises:
+      ValueError: a radius that is not less than the length, or another number of shifts than examples.
+    """
+    batch, length = x.shape[:2]
+    if not 0 <= radius < length:
+        raise ValueError(f"phase shuffle by up to {radius} needs a signal of more than {radius} steps, not {length}")
+    if shifts.shape != (batch,):
+        raise ValueError(f"phase shuffle needs one shift for each of {batch} examples, got shape {shifts.shape}")
+    padded = jnp.pad(x, ((0, 0), (radius, radius), (0, 0)), mode="reflect")
+    result = x
+    # A choice among slices has a slope as cheap as itself; that of a gather is a scatter, which is slow on a CPU.
+    for shift in (*range(-radius, 0), *range(1, radius + 1)):
+        moved = padded[:, radius - shift : radius - shift + length]
+        result = jnp.where((shifts == shift)[:, None, None], moved, result)
+    return result
