@@ -79,7 +79,7 @@ def one_step(shared, which, mode, settings, noise, shares=()):
         noise=[reference["noise"][at] if at is not None else reference["noise"] for at in noise],
         shares=[reference["eps"][at] for at in shares],
     )
-    state = initial_state(maker, judge, task, settings, optimizers[0])
+    state = initial_state(maker, judge, task, settings, optimizers)
     for name, variables in (("generator", maker_variables), ("discriminator", judge_variables)):
         state[name]["params"] = jax.tree.map(jnp.asarray, variables["params"])
         state[name]["collections"] = {"batch_stats": jax.tree.map(jnp.asarray, variables["batch_stats"])}

@@ -29,27 +29,27 @@ def initial_state(
     discriminator: nn.Module,
     task: GanTask,
     settings: Settings,
-    optimizer: optax.GradientTransformation | None = None,
+    optimizers: tuple[optax.GradientTransformation, optax.GradientTransformation] | None = None,
 ) -> State:
-    """A fresh state.
+    """A fresh state; arguments as in `Gan`.
 
     Returns:
       {"step": (), "generator": player, "discriminator": player, "average": {"params", "collections"} or {}}, where a
       player is {"params", "collections" (batch statistics, ...), "optimizer"}.
     """
-    optimizer = optimizer or make_optimizer(settings)
+    both = optimizers or (make_optimizer(settings), make_optimizer(settings))
     keys = jax.random.split(jax.random.key(settings.seed))
 
-    def player(module: nn.Module, key: jax.Array, x: Tree) -> State:
+    def player(module: nn.Module, key: jax.Array, x: Tree, optimizer: optax.GradientTransformation) -> State:
         variables = dict(jax.jit(functools.partial(module.init, train=False))(key, x))
         params = variables.pop("params")
         return {"params": params, "collections": variables, "optimizer": optimizer.init(params)}
 
-    made = player(generator, keys[0], dummy(task.generator_input))
+    made = player(generator, keys[0], dummy(task.generator_input), both[0])
     state = {
         "step": jnp.zeros((), jnp.int32),
         "generator": made,
-        "discriminator": player(discriminator, keys[1], dummy(task.discriminator_input)),
+        "discriminator": player(discriminator, keys[1], dummy(task.discriminator_input), both[1]),
         "average": {},
     }
     if settings.ema:
