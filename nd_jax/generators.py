@@ -88,17 +88,11 @@ def inputs(
     if not 0 <= truncation < float("inf"):
         raise ValueError(f"truncation must be 0 or more, got {truncation}")
     asked = class_numbers(network, labels) or list(range(len(names)))
-    z = np.asarray(_latents(jax.random.key(seed), jnp.arange(count), latent.size, latent.law)) * np.float32(truncation)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(count))
+    z = np.asarray(latent.draw(keys)) * np.float32(truncation)
     if not names:
         return z
     return {"z": z, "label": np.resize(np.asarray(asked, np.int32), count)}
-
-
-def _latents(key: jax.Array, numbers: jax.Array, size: int, law: str) -> jax.Array:
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
-    if law == "uniform":
-        return jax.vmap(lambda one: jax.random.uniform(one, (size,), minval=-1.0))(keys)
-    return jax.vmap(lambda one: jax.random.normal(one, (size,)))(keys)
 
 
 def make(network: Network, given: Any) -> Any:

@@ -100,6 +100,12 @@ class Latent(_Vector):
         if self.law not in ("normal", "uniform"):
             raise ValueError(f"the law of a latent is 'normal' or 'uniform', not {self.law!r}")
 
+    def draw(self, keys: jax.Array) -> jax.Array:
+        """One latent a key: (n,) keys -> (n, size)."""
+        if self.law == "uniform":
+            return jax.vmap(lambda key: jax.random.uniform(key, self.shape, minval=-1.0))(keys)
+        return jax.vmap(lambda key: jax.random.normal(key, self.shape))(keys)
+
 
 @pytree
 @dataclasses.dataclass(frozen=True)
@@ -214,10 +220,12 @@ class Label(Domain):
 
     @property
     def low(self) -> float:  # type: ignore[override]
+        """The first class, 0."""
         return 0.0
 
     @property
     def high(self) -> float:  # type: ignore[override]
+        """The last class."""
         return float(len(self.names) - 1)
 
     def silence(self) -> jax.Array:

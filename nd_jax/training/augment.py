@@ -1,4 +1,4 @@
-"""Changes of a recording that keep it a possible sound, for training classifiers.
+"""Changes of a recording that keep it a possible sound (and of an image, an image), for training classifiers.
 
 Every function takes one example (no batch axis), draws all its randomness from `key` and can be jitted and vmapped.
 What a function does to the label is part of it: `shift_pitch` returns the pitch that the changed sound really has.
@@ -255,6 +255,46 @@ def mask(levels: jax.Array, *, key: jax.Array, bands: int, frames: int, fill: fl
     rows = hidden(band_key, levels.shape[0], bands)[:, None]
     columns = hidden(frame_key, levels.shape[1], frames)[None, :]
     return jnp.where(rows | columns, fill, levels)
+
+
+def affine(
+    image: jax.Array,
+    *,
+    key: jax.Array,
+    shift: float = 0.0,
+    scale: float = 1.0,
+    rotate: float = 0.0,
+    shear: float = 0.0,
+    fill: float = 0.0,
+) -> jax.Array:
+    """Moves, resizes, turns and slants an image around its middle.
+
+    Args:
+      image: (height, width, channels).
+      key: randomness.
+      shift: largest movement along each axis, in pixels.
+      scale: the size changes by a factor between 1 / scale and scale, uniform in log.
+      rotate: largest angle, in degrees, to either side.
+      shear: largest slant to either side: every row is moved by so many columns more than the one below it.
+      fill: the value around the image.
+
+    Returns:
+      (height, width, channels) float32, bilinearly interpolated.
+    """
+    height, width, channels = image.shape
+    draws = jax.random.uniform(key, (5,), minval=-1.0, maxval=1.0)
+    angle, factor, slant = jnp.deg2rad(rotate * draws[0]), scale ** draws[1], shear * draws[2]
+    row = (jnp.arange(height) - (height - 1) / 2)[:, None] / factor
+    column = (jnp.arange(width) - (width - 1) / 2)[None, :] / factor
+    column = column + slant * row
+    cosine, sine = jnp.cos(angle), jnp.sin(angle)
+    rows = cosine * row + sine * column + (height - 1) / 2 + shift * draws[3]
+    columns = cosine * column - sine * row + (width - 1) / 2 + shift * draws[4]
+    planes = [
+        jax.scipy.ndimage.map_coordinates(image[..., channel], [rows, columns], order=1, cval=fill)
+        for channel in range(channels)
+    ]
+    return jnp.stack(planes, axis=-1).astype(jnp.float32)
 
 
 def harmonic_note(

@@ -21,6 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from nd_jax.networks.layers import MinibatchDeviation, PhaseShuffle
+
 AXIS = "devices"
 
 Tree = Any
@@ -105,8 +107,8 @@ def example_keys(seed: int | jax.Array, step: jax.Array, index: jax.Array) -> ja
 def same_on_any_number_of_devices(keys: jax.Array, *, unbiased_variance: bool = False) -> Any:
     """A context in which any Flax module, unchanged, trains on several devices as on one.
 
-    `nn.BatchNorm` takes its statistics over the batch of all devices, and `nn.Dropout` draws every example's mask from
-    that example's key instead of from the device's.
+    `nn.BatchNorm` and `MinibatchDeviation` take their statistics over the batch of all devices; `nn.Dropout` and
+    `PhaseShuffle` draw for every example from that example's key instead of from the device's.
 
     Args:
       keys: (batch,) this device's `example_keys`.
@@ -122,23 +124,52 @@ def same_on_any_number_of_devices(keys: jax.Array, *, unbiased_variance: bool = 
             return following(*args, **kwargs)
         if isinstance(module, nn.Dropout):
             return _dropout(module, keys, *args, **kwargs)
-        if isinstance(module, nn.BatchNorm) and module.axis_name is None and not module.is_initializing():
-            before: jax.Array = module.get_variable("batch_stats", "var")
-            # The attribute is all that BatchNorm needs, and a bound module refuses an ordinary assignment.
-            object.__setattr__(module, "axis_name", AXIS)
-            try:
-                output = following(*args, **kwargs)
-            finally:
-                object.__setattr__(module, "axis_name", None)
-            if unbiased_variance and module.is_mutable_collection("batch_stats"):
-                count = args[0].size // before.size * jax.lax.axis_size(AXIS)
-                after: jax.Array = module.get_variable("batch_stats", "var")
-                moved = (after - module.momentum * before) / max(count - 1, 1)
-                module.put_variable("batch_stats", "var", after + moved)
-            return output
+        if isinstance(module, PhaseShuffle):
+            return _phase_shuffle(module, keys, following, *args, **kwargs)
+        if isinstance(module, (nn.BatchNorm, MinibatchDeviation)) and module.axis_name is None:
+            if module.is_initializing():
+                return following(*args, **kwargs)
+            if isinstance(module, nn.BatchNorm) and unbiased_variance and module.is_mutable_collection("batch_stats"):
+                return _unbiased(module, following, *args, **kwargs)
+            return _over_devices(module, following, *args, **kwargs)
         return following(*args, **kwargs)
 
     return nn.intercept_methods(interceptor)
+
+
+def _over_devices(module: nn.Module, following: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Runs a layer that has `axis_name` with statistics of the batch of all devices."""
+    # The attribute is all that the layer needs, and a bound module refuses an ordinary assignment.
+    object.__setattr__(module, "axis_name", AXIS)
+    try:
+        return following(*args, **kwargs)
+    finally:
+        object.__setattr__(module, "axis_name", None)
+
+
+def _unbiased(module: nn.BatchNorm, following: Callable[..., Any], x: jax.Array, *args: Any, **kwargs: Any) -> Any:
+    """Batch normalisation whose running variance follows the unbiased estimate."""
+    before: jax.Array = module.get_variable("batch_stats", "var")
+    output = _over_devices(module, following, x, *args, **kwargs)
+    after: jax.Array = module.get_variable("batch_stats", "var")
+    count = x.size // before.size * jax.lax.axis_size(AXIS)
+    moved = (after - module.momentum * before) / max(count - 1, 1)
+    module.put_variable("batch_stats", "var", after + moved)
+    return output
+
+
+def _phase_shuffle(
+    module: PhaseShuffle, keys: jax.Array, following: Callable[..., Any], x: jax.Array, train: bool = False
+) -> jax.Array:
+    if not train:
+        return x
+    shifts = jax.vmap(lambda key: module.draw(jax.random.fold_in(key, _number_of(module))))(keys)
+    return following(x, train, shifts=shifts)
+
+
+def _number_of(module: nn.Module) -> int:
+    """A number that is this layer's own, so that no two layers draw alike."""
+    return zlib.crc32("/".join(module.path).encode()) & 0x7FFFFFFF
 
 
 def _dropout(
@@ -147,11 +178,10 @@ def _dropout(
     deterministic = nn.merge_param("deterministic", module.deterministic, deterministic)
     if deterministic or module.rate == 0.0:
         return x
-    place = zlib.crc32("/".join(module.path).encode()) & 0x7FFFFFFF
     shape = tuple(1 if axis in module.broadcast_dims else size for axis, size in enumerate(x.shape))[1:]
 
     def draw(key: jax.Array) -> jax.Array:
-        return jax.random.bernoulli(jax.random.fold_in(key, place), 1.0 - module.rate, shape)
+        return jax.random.bernoulli(jax.random.fold_in(key, _number_of(module)), 1.0 - module.rate, shape)
 
     kept = jnp.broadcast_to(jax.vmap(draw)(keys), x.shape)
     return jnp.where(kept, x / (1.0 - module.rate), jnp.zeros_like(x))

@@ -55,16 +55,16 @@ def steps(settings, task, judge, count=1, devices=1, several=False, maker=None):
 
 def test_learns_the_ring():
     settings = Settings(
-        steps=600, batch_size=48, loss="non_saturating", generator_lr=4e-3, discriminator_lr=4e-3, penalty="r1",
-        penalty_weight=0.1, ema=0.98, log_every=100, save_every=600,
+        steps=1000, batch_size=48, loss="non_saturating", generator_lr=4e-3, discriminator_lr=4e-3, penalty="r1",
+        penalty_weight=0.1, ema=0.98, log_every=100, save_every=1000,
     )  # fmt: skip
-    trained = train(settings, devices=jax.local_devices()[:1])
+    trained = train(settings, judge=gan_problem.Judge(dropout=0.0), devices=jax.local_devices()[:1])
     z = jax.random.normal(jax.random.key(0), (300, 4))
     made = np.asarray(trained.generator(z))
     near = np.abs(np.linalg.norm(made, axis=1) - 1.0)
-    assert np.median(near) < 0.15
+    assert np.median(near) < 0.3 and made.std(axis=0).min() > 0.5
     untrained = np.asarray(train(dataclasses.replace(settings, steps=1, save_every=100)).generator(z))
-    assert np.median(np.abs(np.linalg.norm(untrained, axis=1) - 1.0)) > 0.3
+    assert np.median(np.abs(np.linalg.norm(untrained, axis=1) - 1.0)) > 0.4
 
 
 @pytest.mark.parametrize("loss", sorted(gan.LOSSES))
@@ -132,7 +132,9 @@ def test_moving_average_follows_its_formula():
     average = states[0]["generator"]["params"]
     for count, state in enumerate(states[1:]):
         past = min(0.5, (1 + count) / (10 + count))
-        average = jax.tree.map(lambda old, new, past=past: past * old + (1 - past) * new, average, state["generator"]["params"])  # fmt: skip
+        average = jax.tree.map(
+            lambda old, new, past=past: past * old + (1 - past) * new, average, state["generator"]["params"]
+        )
         chex.assert_trees_all_close(state["average"]["params"], average, rtol=1e-5, atol=1e-7)
 
 
@@ -227,8 +229,8 @@ def _task(**changes):
     [
         ({"task": _task(arrays={"point": np.zeros((0, 2))})}, "no examples"),
         ({"task": _task(domain=Units(3))}, r"examples have the shape \(2,\) and the domain \(3,\)"),
-        ({"task": _task(latent=0)}, "latent needs 1 or more"),
-        ({"task": _task(law="cauchy")}, "law of the latent"),
+        ({"task": _task(latent=0)}, "size of a domain 'latent'"),
+        ({"task": _task(law="cauchy")}, "law of a latent"),
         ({"maker": Wrong()}, r"Wrong\) makes examples of shape \(3,\), and those of the data have \(2,\)"),
         ({"judge": Wrong()}, r"Wrong\) has to give one score"),
         ({"judge": gan_problem.Judge(classes=3)}, "has to give one score"),
@@ -284,6 +286,6 @@ def test_checkpoint_of_another_architecture(tmp_path):
 def test_uniform_latents_and_keys():
     task = GanTask({"point": np.zeros((4, 2), np.float32)}, lambda key, e: e["point"], Units(2), 500, law="uniform")
     keys = parallel.example_keys(0, jnp.int32(3), jnp.arange(4))
-    z = task.latents(keys)
+    z = task.z.draw(keys)
     assert float(jnp.abs(z).max()) <= 1 and abs(float(jnp.std(z)) - 3**-0.5) < 0.02
-    chex.assert_trees_all_equal(task.latents(keys[::-1]), z[::-1])
+    chex.assert_trees_all_equal(task.z.draw(keys[::-1]), z[::-1])

@@ -59,7 +59,7 @@ class Gan:
 
     def latents(self, keys: jax.Array) -> jax.Array:
         """One latent an example: (batch,) keys -> (batch, latent)."""
-        return self.task.latents(_fold(keys, LATENT))
+        return self.task.z.draw(_fold(keys, LATENT))
 
     def shares(self, keys: jax.Array) -> jax.Array:
         """How much of the real example is in each mixture of the gradient penalty: (batch,) keys -> (batch,)."""

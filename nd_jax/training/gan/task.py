@@ -15,7 +15,6 @@ from nd_jax.domain import Domain, Label, Latent, Parts
 
 Tree = Any
 Arrays = Mapping[str, np.ndarray]
-LAWS = ("normal", "uniform")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +49,14 @@ class GanTask:
         return bool(self.labels)
 
     @property
+    def z(self) -> Latent:
+        """The latent."""
+        return Latent(self.latent, self.law)
+
+    @property
     def generator_input(self) -> Domain:
         """What the generator takes: a latent, or {"z", "label"}."""
-        z = Latent(self.latent)
+        z = self.z
         return Parts({"z": z, "label": Label(self.labels)}) if self.conditional else z
 
     @property
@@ -61,12 +65,6 @@ class GanTask:
         if self.conditional and self.pairs:
             return Parts({"x": self.domain, "label": Label(self.labels)})
         return self.domain
-
-    def latents(self, keys: jax.Array) -> jax.Array:
-        """One latent a key: (batch,) keys -> (batch, latent)."""
-        if self.law == "uniform":
-            return jax.vmap(lambda key: jax.random.uniform(key, (self.latent,), minval=-1.0))(keys)
-        return jax.vmap(lambda key: jax.random.normal(key, (self.latent,)))(keys)
 
 
 def check(task: GanTask, generator: nn.Module, discriminator: nn.Module) -> None:
@@ -79,10 +77,6 @@ def check(task: GanTask, generator: nn.Module, discriminator: nn.Module) -> None
     sizes = {name: len(values) for name, values in task.arrays.items()}
     if not sizes or min(sizes.values()) == 0:
         raise ValueError(f"there are no examples to learn from: the arrays have {sizes or 'no members'}")
-    if task.law not in LAWS:
-        raise ValueError(f"the law of the latent is one of {', '.join(LAWS)}, not {task.law!r}")
-    if task.latent < 1:
-        raise ValueError(f"the latent needs 1 or more numbers, not {task.latent}")
     _check_labels(task)
     example = {name: jax.ShapeDtypeStruct(values.shape[1:], values.dtype) for name, values in task.arrays.items()}
     given = jax.eval_shape(task.prepare, jax.random.key(0), example)
