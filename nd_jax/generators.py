@@ -37,7 +37,8 @@ def latent_of(network: Network) -> Latent:
 def classes_of(network: Network) -> tuple[str, ...]:
     """The names of the classes that a generator can be asked for; () without."""
     latent_of(network)
-    return network.input["label"].names if isinstance(network.input, Parts) else ()
+    asked = network.input["label"] if isinstance(network.input, Parts) else None
+    return asked.names if isinstance(asked, Label) else ()
 
 
 def class_numbers(network: Network, labels: Sequence[str | int]) -> list[int]:
@@ -133,14 +134,14 @@ def slerp(one: Any, other: Any, share: Any) -> np.ndarray:
     far = np.asarray(share, np.float64)[:, None]
     lengths = np.linalg.norm(one), np.linalg.norm(other)
     if min(lengths) == 0:
-        return np.float32((1 - far) * one[None] + far * other[None])
+        return np.asarray((1 - far) * one[None] + far * other[None], np.float32)
     first, second = one[None] / lengths[0], other[None] / lengths[1]
     angle = np.arccos(np.clip(np.sum(first * second), -1.0, 1.0))
     if np.sin(angle) < 1e-6:
         direction = (1 - far) * first + far * second
     else:
         direction = (np.sin((1 - far) * angle) * first + np.sin(far * angle) * second) / np.sin(angle)
-    return np.float32(direction * ((1 - far) * lengths[0] + far * lengths[1]))
+    return np.asarray(direction * ((1 - far) * lengths[0] + far * lengths[1]), np.float32)
 
 
 def _words(domain: Domain) -> str:

@@ -13,9 +13,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from nd_jax.domain import Domain, Picture
+from nd_jax.domain import Domain
 from nd_jax.report import pictures
 from nd_jax.report.layers import Collected, collect
 from nd_jax.report.natural import Natural
@@ -97,7 +95,7 @@ def atlas(
             "command": command,
             "progress": _progress(found, seconds_left),
             "sound": found.sound,
-            "picture": _picture(first),
+            "picture": pictures.described(first),
             "thumbs": found.thumbs,
             "ramps": {theme: ramp(theme) for theme in pictures.MAPS},
             "natural": None if exemplars is None else {"count": exemplars.count},
@@ -118,35 +116,6 @@ def _runs(results: Any) -> list[Visualization]:
         if run.domain.to_dict() != runs[0].domain.to_dict():
             raise ValueError("the results are of networks with different inputs; write one atlas for each")
     return runs
-
-
-def _picture(picture: Picture) -> dict[str, Any]:
-    """What the page needs to draw axes: they are the same for every picture of one domain."""
-    rows, columns = np.shape(picture.values)[:2]
-    x = np.asarray(picture.x.values, np.float64)
-    return {
-        "rows": rows,
-        "columns": columns,
-        "flat": np.ndim(picture.values) == 2,
-        "square": picture.x.unit == "px",
-        "unit": picture.unit,
-        "low": float(picture.low),
-        "high": float(picture.high),
-        "x": {
-            "name": picture.x.name,
-            "unit": picture.x.unit,
-            "scale": picture.x.scale,
-            "first": float(x[0]),
-            "step": float(x[1] - x[0]) if len(x) > 1 else 1.0,
-            "size": len(x),
-        },
-        "y": {
-            "name": picture.y.name,
-            "unit": picture.y.unit,
-            "scale": picture.y.scale,
-            "values": [float(value) for value in picture.y.values],
-        },
-    }
 
 
 def card_line(card: Mapping[str, Any]) -> str:

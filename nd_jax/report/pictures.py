@@ -12,7 +12,7 @@ import html
 import io
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -183,6 +183,35 @@ def axis_title(axis: Axis) -> str:
     """`frequency (Hz, mel scale)`: name, unit and, unless linear, the spacing of an axis."""
     inside = ", ".join(part for part in (axis.unit, "" if axis.scale == "linear" else f"{axis.scale} scale") if part)
     return f"{axis.name} ({inside})" if inside else axis.name
+
+
+def described(picture: Picture) -> dict[str, Any]:
+    """What a page needs to draw axes, JSON-ready: the same for every picture of one domain."""
+    rows, columns = np.shape(picture.values)[:2]
+    x = np.asarray(picture.x.values, np.float64)
+    return {
+        "rows": rows,
+        "columns": columns,
+        "flat": np.ndim(picture.values) == 2,
+        "square": picture.x.unit == "px",
+        "unit": picture.unit,
+        "low": float(picture.low),
+        "high": float(picture.high),
+        "x": {
+            "name": picture.x.name,
+            "unit": picture.x.unit,
+            "scale": picture.x.scale,
+            "first": float(x[0]),
+            "step": float(x[1] - x[0]) if len(x) > 1 else 1.0,
+            "size": len(x),
+        },
+        "y": {
+            "name": picture.y.name,
+            "unit": picture.y.unit,
+            "scale": picture.y.scale,
+            "values": [float(value) for value in picture.y.values],
+        },
+    }
 
 
 def data_uri(content: bytes, media_type: str) -> str:
