@@ -153,11 +153,11 @@ class Network:
         for part, value in _labels_in(self.input, x):
             part.check(value)
 
-    def save(self, path: Any, *, overwrite: bool = False) -> Any:
-        """Writes the network to a folder; see `nd_jax.storage.save`."""
+    def save(self, path: Any, *, overwrite: bool = False, dtype: str | None = None) -> Any:
+        """Writes the network to a folder, its parameters in half precision on request; see `nd_jax.storage.save`."""
         from nd_jax import storage
 
-        return storage.save(self, path, overwrite=overwrite)
+        return storage.save(self, path, overwrite=overwrite, dtype=dtype)
 
     def __repr__(self) -> str:
         count = sum(int(np.size(leaf)) for leaf in jax.tree.leaves(self.variables))

@@ -32,6 +32,8 @@ _JSON = "network.json"
 _ARRAYS = "arrays"
 _NOTE = "commit_success.txt"
 _LARGEST_DOMAIN_ARRAY = 1 << 22
+# Types that weights can be stored in with half their size; `params` alone, statistics keep theirs.
+HALF = ("float16", "bfloat16")
 _VERSIONED = ("jax", "flax", "orbax-checkpoint", "numpy")
 
 
@@ -51,20 +53,22 @@ def shipped() -> dict[str, pathlib.Path]:
     return found
 
 
-def save(network: Network, path: Any, *, overwrite: bool = False) -> pathlib.Path:
+def save(network: Network, path: Any, *, overwrite: bool = False, dtype: str | None = None) -> pathlib.Path:
     """Writes a network to a folder, all or nothing.
 
     Args:
       network: what to save.
       path: the folder to make.
       overwrite: replace a network that is there already; any other folder is never touched.
+      dtype: "float16" or "bfloat16" stores the float32 parameters in it, in half the space; `load` gives float32 again,
+        rounded to 11 or 8 bits. Statistics and the arrays of domains stay as they are. None keeps all as it is.
 
     Returns:
       The folder.
 
     Raises:
       NetworkFileError: something is in the way, the disk refuses, or the network holds what cannot be written
-        (a plain function as an edit, a module whose settings are not plain values).
+        (a plain function as an edit, a module whose settings are not plain values, parameters too large for `dtype`).
     """
     folder = pathlib.Path(path).expanduser().absolute()
     description = _describe(network)
@@ -75,6 +79,11 @@ def save(network: Network, path: Any, *, overwrite: bool = False) -> pathlib.Pat
             raise NetworkFileError(f"{folder} is not a network's folder, so it is not replaced")
     tree = {"variables": _plain(network.variables), "domains": _domain_arrays(network)}
     tree = jax.tree.map(np.asarray, {name: part for name, part in tree.items() if part})
+    if dtype is not None:
+        halved = _halved(network, dtype)
+        if halved:
+            tree["variables"]["params"] = halved
+            description["stored"] = dtype
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
@@ -126,6 +135,8 @@ def load(path: Any, *, module: nn.Module | None = None) -> Network:
         raise NetworkFileError(f"the arrays of {folder} are damaged: they are not those its {_JSON} was written with")
     tree = _read_arrays(folder, target) if jax.tree.leaves(target) else target
     found = tree.get("domains", {})
+    if "stored" in description and "params" in tree["variables"]:
+        tree["variables"] = _widened(folder, tree["variables"], description["stored"])
     try:
         return Network(
             built,
@@ -271,6 +282,36 @@ def _domain_arrays(network: Network) -> dict[str, Any]:
 
 def _plain(tree: Any) -> Any:
     return {name: _plain(part) for name, part in tree.items()} if isinstance(tree, Mapping) else tree
+
+
+def _halved(network: Network, dtype: str) -> Any:
+    """The parameters with float32 in a half-precision type."""
+    if dtype not in HALF:
+        raise NetworkFileError(
+            f"weights are stored as {' or '.join(map(repr, HALF))}, or with None as they are: {dtype!r}"
+        )
+    largest = float(jnp.finfo(dtype).max)
+
+    def halve(array: Any) -> np.ndarray:
+        array = np.asarray(array)
+        if array.dtype != np.float32:
+            return array
+        if array.size and np.nanmax(np.abs(array)) > largest:
+            raise NetworkFileError(
+                f"a parameter of {np.nanmax(np.abs(array)):g} does not fit {dtype}; leave dtype away"
+            )
+        return array.astype(jnp.dtype(dtype))
+
+    return jax.tree.map(halve, _plain(network.variables.get("params", {})))
+
+
+def _widened(folder: pathlib.Path, variables: dict[str, Any], stored: Any) -> dict[str, Any]:
+    """The variables with parameters in float32 again."""
+    if stored not in HALF:
+        raise NetworkFileError(f"{folder / _JSON} says that weights are stored as {stored!r}, not as one of {HALF}")
+    half = jnp.dtype(stored)
+    params = jax.tree.map(lambda leaf: leaf.astype(np.float32) if leaf.dtype == half else leaf, variables["params"])
+    return {**variables, "params": params}
 
 
 def _write_arrays(folder: pathlib.Path, tree: Any) -> None:

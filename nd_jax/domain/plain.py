@@ -233,13 +233,12 @@ class Label(Domain):
 
     def check(self, x: Any) -> None:
         """Raises ValueError unless x is one class number or a batch of them; values inside a trace are not known."""
-        if jnp.result_type(x).kind not in "iu" or np.ndim(x) > 1:
-            raise ValueError(
-                f"labels are whole numbers, one an example, not {jnp.result_type(x)} of shape {np.shape(x)}"
-            )
-        if isinstance(x, (jax.core.Tracer, jax.ShapeDtypeStruct)):
+        traced = isinstance(x, (jax.core.Tracer, jax.ShapeDtypeStruct))
+        label = x if traced else np.asarray(x)
+        if label.dtype.kind not in "iu" or label.ndim > 1:
+            raise ValueError(f"labels are whole numbers, one an example, not {label.dtype} of shape {label.shape}")
+        if traced:
             return
-        label = np.asarray(x)
         wrong = label[(label < 0) | (label >= len(self.names))]
         if wrong.size:
             raise ValueError(

@@ -53,7 +53,14 @@ class ClassNorm(nn.Module):
         shape = (self.classes, x.shape[-1])
         scale = self.param("scale", nn.initializers.ones_init(), shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros_init(), shape, jnp.float32)
-        standard = norm("standard", train, self.momentum, self.epsilon).clone(use_scale=False, use_bias=False)(x)
+        standard = nn.BatchNorm(
+            use_running_average=not train,
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+            use_scale=False,
+            use_bias=False,
+            name="standard",
+        )(x)
         each = (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1])
         return standard * pick(scale, label).reshape(each) + pick(bias, label).reshape(each)
 

@@ -158,6 +158,11 @@ def _render(plan: Plan, parameters: Any, domain: Any) -> Any:
     return _each(plan, lambda one: plan.parameterization.apply(one, domain))(parameters)
 
 
+def _typed(x: Any, domain: Any) -> Any:
+    """x as the network takes it: up to here classes are floating-point numbers too, so that everything has a slope."""
+    return jax.tree.map(lambda leaf, kind: leaf.astype(kind), x, domain.dtype)
+
+
 def _shaken(plan: Plan, keys: jax.Array, clock: Clock, x: Any, domain: Any) -> Any:
     """A lane's inputs after the transforms of this step; as they are while they are polished."""
     if not plan.transforms:
@@ -190,7 +195,7 @@ def score_of(
 ) -> tuple[jax.Array, jax.Array]:
     """The score of a lane's input, (), or of its inputs, (inputs,); and what of it may be rounding, the same shape."""
     names = tuple(dict.fromkeys(layer for _, layer, _ in plan.spec))
-    batch = jax.tree.map(lambda leaf: leaf[None], x) if plan.inputs == 1 else x
+    batch = _typed(jax.tree.map(lambda leaf: leaf[None], x) if plan.inputs == 1 else x, network.input)
     with redirected_gradients(redirected):
         alone = narrow.forward(plan.spec, terms, network, batch)
         activations, terms = alone if alone is not None else (taps.forward(network, batch, names)[1], terms)
@@ -254,7 +259,7 @@ def _advance(
 def _evaluate(plan: Plan, network: Network, parameters: Any, goal: Goal) -> tuple[Any, jax.Array]:
     def one(parameters: Any, terms: Any) -> tuple[Any, jax.Array]:
         x = _render(plan, parameters, network.input)
-        return x, score_of(plan, network, x, terms)[0]
+        return _typed(x, network.input), score_of(plan, network, x, terms)[0]
 
     return jax.vmap(one)(parameters, goal.terms)
 

@@ -130,7 +130,7 @@ def network(weights: str | pathlib.Path, sample_rate: int = 16000) -> Any:
         given, made = domain.Waveform(start * STRIDE**module.layers, sample_rate), domain.Units(1)
         task = "real or generated sound (discriminator of a WaveGAN)"
     else:
-        given, made = domain.Latent(module.latent), domain.Waveform(module.samples, sample_rate)
+        given, made = domain.Latent(module.latent, "uniform"), domain.Waveform(module.samples, sample_rate)
         task = "sound from a latent, uniform in -1 ... 1 (generator of a WaveGAN)"
     card = {"name": pathlib.Path(weights).stem, "task": task, "source": SOURCE, "licence": "MIT (the code)"}
     return Network(module, variables, input=given, output=made, apply_kwargs={"train": False}, card=card)

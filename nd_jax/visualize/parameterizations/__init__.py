@@ -16,6 +16,7 @@ Your own may leave `invert` away; then an optimization cannot begin at a given s
 | `fourier`  | a spectrum, low frequencies weighted up      | images, spectrograms, any grid       |
 | `waveform` | samples, or their weighted spectrum          | `Waveform`                           |
 | `latent`   | standard normal numbers                      | `Latent`, every unbounded domain     |
+| `chosen`   | none, the class stays as it is               | `Label`                              |
 | `parts`    | a dict, one parameterization per part        | `Parts`                              |
 
 `start` is where the optimization begins, as a fraction of the domain's range (0 = low, 1 = high). It is a constant
@@ -32,7 +33,7 @@ domain has a `band_root` (`nd_jax.domain.with_statistics`) the same for mel band
 
 from __future__ import annotations
 
-from nd_jax.domain import Domain, Parts
+from nd_jax.domain import Domain, Label, Parts
 from nd_jax.visualize.parameterizations import core as _core
 from nd_jax.visualize.parameterizations.core import (
     BOUNDS,
@@ -66,7 +67,7 @@ from nd_jax.visualize.parameterizations.spectrum import (
     frequencies,
     spectrum_shape,
 )
-from nd_jax.visualize.parameterizations.values import ByPart, Normal, Pixels, latent, parts, pixels
+from nd_jax.visualize.parameterizations.values import ByPart, Chosen, Normal, Pixels, chosen, latent, parts, pixels
 
 __all__ = [
     "BANDS",
@@ -75,6 +76,7 @@ __all__ = [
     "COLOUR_MATRIX",
     "RULES",
     "ByPart",
+    "Chosen",
     "Fourier",
     "Invertible",
     "NaturalScale",
@@ -86,6 +88,7 @@ __all__ = [
     "Start",
     "axis_scale",
     "bounded",
+    "chosen",
     "correlate_bands",
     "correlate_colours",
     "decorrelate_bands",
@@ -110,10 +113,13 @@ def default(domain: Domain) -> Parameterization:
     """What a domain is optimized through unless asked otherwise.
 
     Fourier for images; Fourier, then single cells in the polish, for spectrograms; a pink-weighted spectrum for
-    waveforms, a standard normal start for latents and other unbounded numbers, a dict of these for `Parts`.
+    waveforms, a standard normal start for latents and other unbounded numbers, the first class for labels, a dict of
+    these for `Parts`.
     """
     if isinstance(domain, Parts):
         return ByPart(tuple((name, default(part)) for name, part in domain.parts.items()))
+    if isinstance(domain, Label):
+        return chosen()
     if domain.kind == "waveform":
         return waveform()
     if not _core.is_bounded(domain):

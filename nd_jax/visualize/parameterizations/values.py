@@ -1,4 +1,4 @@
-"""Free values as they are: `pixels`, `latent`, and `parts`, which puts one parameterization on every part."""
+"""Free values as they are: `pixels`, `latent`; `chosen`, which is not free; and `parts`, one of all for every part."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
-from nd_jax.domain import Domain, Parts
+from nd_jax.domain import Domain, Label, Parts
 from nd_jax.visualize.parameterizations import core
 from nd_jax.visualize.parameterizations.core import Parameterization, Polishing
 
@@ -84,6 +86,43 @@ class Normal:
 def latent(sd: float = 1.0) -> Normal:
     """Free numbers that begin as normal noise of standard deviation `sd` and have no bounds: a generator's latent."""
     return Normal(core.not_negative("sd", sd))
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """See `chosen`."""
+
+    name: ClassVar[str] = "chosen"
+
+    index: int = 0
+
+    def init(self, key: jax.Array, domain: Domain) -> dict[str, jax.Array]:
+        self._check(domain)
+        return {}
+
+    def apply(self, parameters: dict[str, jax.Array], domain: Domain) -> jax.Array:
+        self._check(domain)
+        return jnp.asarray(self.index, jnp.float32)
+
+    def invert(self, x: Any, domain: Domain) -> dict[str, jax.Array]:
+        self._check(domain)
+        return {}
+
+    def _check(self, domain: Domain) -> None:
+        if not isinstance(domain, Label):
+            raise ValueError(f"parameterizations.chosen is for a class, not for a domain {domain.kind!r}")
+        domain.check(np.asarray(self.index))
+
+
+def chosen(index: int = 0) -> Chosen:
+    """A class that stays as it is: `parts(z=latent(), label=chosen(7))` looks into a generator that is asked for it.
+
+    Args:
+      index: number of the class.
+    """
+    if isinstance(index, bool) or not isinstance(index, int | np.integer):
+        raise ValueError(f"a class is chosen by its number, got {index!r}")
+    return Chosen(int(index))
 
 
 @dataclasses.dataclass(frozen=True)
