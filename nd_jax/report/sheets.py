@@ -78,7 +78,7 @@ def compose(
     drawn = pictures_of(outputs, domain)
     if titles and len(titles) != len(drawn):
         raise ValueError(f"{len(titles)} titles for {len(drawn)} examples")
-    across = columns or math.ceil(math.sqrt(len(drawn)))
+    across = math.ceil(math.sqrt(len(drawn))) if columns is None else columns
     if across < 1:
         raise ValueError(f"columns must be 1 or more, got {columns}")
     return _Canvas(drawn, min(across, len(drawn)), [str(title) for title in titles], str(caption), theme, tile).draw()
@@ -110,7 +110,7 @@ def _grey(picture: Picture) -> Picture:
     return dataclasses.replace(picture, values=colours, unit="", low=0.0, high=1.0)
 
 
-def gif(frames: Sequence[np.ndarray], path: Any, *, seconds: float = 8.0, colours: int = 64) -> pathlib.Path:
+def gif(frames: Sequence[np.ndarray], path: Any, *, seconds: float = 8.0, colours: int = 128) -> pathlib.Path:
     """Writes frames as an endless GIF with one palette; the last frame stays for another 1.5 s.
 
     Args:
@@ -130,9 +130,10 @@ def gif(frames: Sequence[np.ndarray], path: Any, *, seconds: float = 8.0, colour
         raise ValueError(f"a GIF is made of one or more frames of one size, got sizes {sorted(sizes)}")
     pillow = require("PIL.Image", "report")
     images = [pillow.fromarray(np.ascontiguousarray(frame)) for frame in frames]
-    # The first frames are noise, the last what was learned: a palette of both serves all.
+    # The first frames are noise, the last what was learned: a palette of both serves all. It covers the range of
+    # colours rather than the frequent ones, or the colour scale would lose the ends that few values reach.
     some = [frames[index] for index in sorted({0, len(frames) // 2, len(frames) - 1})]
-    palette = pillow.fromarray(np.concatenate(some)).quantize(colours)
+    palette = pillow.fromarray(np.concatenate(some)).quantize(colours, pillow.Quantize.MAXCOVERAGE)
     flat = [image.quantize(palette=palette, dither=pillow.Dither.NONE) for image in images]
     each = max(20, round(1000 * seconds / len(flat)))
     target = pathlib.Path(path)

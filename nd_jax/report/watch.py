@@ -18,10 +18,11 @@ from nd_jax.report.players import forget, players
 from nd_jax.runtime import require
 from nd_jax.training.checkpoints import CheckpointError
 
-# What keeps the GIF small: so many frames, so many samples on one, and tiles of about so many pixels.
+# What keeps the GIF small: frames, samples on one, about so many pixels a tile, colours.
 _MOST_FRAMES = 60
 _ANIMATED = {"image": 36, "sound": 12}
 _TILE = 56
+_COLOURS = {"image": 32, "sound": 128}
 
 
 @dataclasses.dataclass
@@ -109,7 +110,7 @@ class SampleWatcher:
             _first(outputs, few), domain, columns=columns, titles=classes[:few], caption=caption, tile=_TILE
         )
         sheets.replace(place / "frames" / f"{step:08d}.png", encode_png(drawn))
-        self._animate(place)
+        self._animate(place, _COLOURS["sound" if domain.is_sound else "image"])
 
     def _forget(self, place: pathlib.Path, step: int, generator: Network) -> None:
         """Removes what later steps left, and all there is when it is of other latents or another kind of output."""
@@ -129,14 +130,14 @@ class SampleWatcher:
         if not same:
             sheets.replace(told, text.encode())
 
-    def _animate(self, place: pathlib.Path) -> None:
+    def _animate(self, place: pathlib.Path, colours: int) -> None:
         image = require("PIL.Image", "report")
         kept = sorted((place / "frames").glob("[0-9]*.png"), key=lambda path: int(path.stem))
         frames = []
         for index in sheets.thinned(len(kept), _MOST_FRAMES):
             with image.open(kept[index]) as frame:
                 frames.append(np.asarray(frame.convert("RGB")))
-        sheets.gif(frames, place / "training.gif", seconds=self.seconds)
+        sheets.gif(frames, place / "training.gif", seconds=self.seconds, colours=colours)
 
     def _spread(self, generator: Network, given: Any, outputs: Any) -> float:
         labels = given["label"] if generators.classes_of(generator) else np.zeros(self.count, int)

@@ -1,0 +1,111 @@
+"""What generators take and make: the same for a seed and a number, whatever else is asked for."""
+
+from __future__ import annotations
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import nd_jax as nd
+from nd_jax import generators
+from nd_jax.domain import Image, Label, Latent, Parts
+
+WORDS = ("zero", "one", "seven")
+
+
+class Maker(nn.Module):
+    """Images of 4 x 4 from a latent and a class."""
+
+    @nn.compact
+    def __call__(self, given, train=False):
+        if isinstance(given, dict):
+            given = jnp.concatenate([given["z"], jax.nn.one_hot(given["label"], len(WORDS))], axis=-1)
+        return jnp.tanh(nn.Dense(16)(nn.relu(nn.Dense(64)(given)))).reshape(-1, 4, 4, 1)
+
+
+def network(takes):
+    empty = jax.tree.map(lambda leaf: leaf[None], takes.silence())
+    variables = Maker().init(jax.random.key(0), empty)
+    return nd.Network(Maker(), variables, input=takes, output=Image((4, 4, 1), -1, 1))
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return network(Latent(5))
+
+
+@pytest.fixture(scope="module")
+def conditional():
+    return network(Parts({"z": Latent(5), "label": Label(WORDS)}))
+
+
+def test_a_sample_depends_on_seed_and_number_only(plain):
+    many = generators.inputs(plain, 7, 40)
+    chex.assert_shape(many, (40, 5))
+    chex.assert_trees_all_equal(generators.inputs(plain, 7, 3), many[:3])
+    assert np.abs(generators.inputs(plain, 8, 40) - many).min() > 0
+    assert len({row.tobytes() for row in many}) == 40
+    made = generators.make(plain, many)
+    chex.assert_shape(made, (40, 4, 4, 1))
+    for count in (1, 3, 17):
+        chex.assert_trees_all_equal(generators.make(plain, many[:count]), made[:count])
+    chex.assert_trees_all_close(made, np.asarray(plain(many)), atol=1e-6)
+
+
+def test_classes_come_in_turn(conditional):
+    assert generators.classes_of(conditional) == WORDS
+    given = generators.inputs(conditional, 0, 7)
+    assert given["label"].tolist() == [0, 1, 2, 0, 1, 2, 0]
+    asked = generators.inputs(conditional, 0, 5, labels=["seven", "0"])
+    assert asked["label"].tolist() == [2, 0, 2, 0, 2]
+    chex.assert_trees_all_equal(asked["z"], given["z"][:5])
+    made = generators.make(conditional, asked)
+    chex.assert_trees_all_equal(made[:2], generators.make(conditional, jax.tree.map(lambda leaf: leaf[:2], asked)))
+
+
+def test_a_name_that_is_a_number_is_the_name():
+    digits = network(Parts({"z": Latent(5), "label": Label(("2", "1", "0"))}))
+    assert generators.class_numbers(digits, ["2", "1", 2]) == [0, 1, 2]
+
+
+def test_the_law_and_truncation(plain):
+    z = generators.inputs(plain, 0, 4000)
+    assert abs(z.std() - 1) < 0.03
+    chex.assert_trees_all_close(generators.inputs(plain, 0, 4000, truncation=0.5), z / 2)
+    flat = generators.inputs(network(Latent(5, "uniform")), 0, 4000)
+    assert abs(flat.std() - 3**-0.5) < 0.01
+    assert np.abs(flat).max() <= 1
+
+
+def test_slerp_goes_along_the_sphere(getkey):
+    one, other = np.asarray(jax.random.normal(getkey(), (2, 20)))
+    way = generators.slerp(one, other, np.linspace(0, 1, 9))
+    chex.assert_trees_all_close((way[0], way[-1]), (one, other), atol=1e-5)
+    lengths = np.linalg.norm(way, axis=1)
+    chex.assert_trees_all_close(lengths, np.linspace(lengths[0], lengths[-1], 9), rtol=1e-5)
+    units = way / lengths[:, None]
+    steps = np.arccos(np.sum(units[1:] * units[:-1], axis=1))
+    chex.assert_trees_all_close(steps, np.full(8, steps.mean()), rtol=1e-3)
+    chex.assert_trees_all_close(generators.slerp(one, one, [0.3]), one[None], atol=1e-5)
+    assert np.isfinite(generators.slerp(one, 0 * one, [0.0, 0.5])).all()
+
+
+def test_what_cannot_be_is_one_sentence(plain, conditional):
+    classifier = nd.Network(
+        Maker(), Maker().init(jax.random.key(0), jnp.zeros((1, 5))), input=nd.domain.Units(5), output=Image((4, 4, 1))
+    )
+    for call, words in (
+        (lambda: generators.inputs(classifier, 0, 1), "not a generator: it takes units inputs of shape"),
+        (lambda: generators.inputs(plain, 0, 0), "count must be 1 or more, got 0"),
+        (lambda: generators.inputs(plain, 0, 1, truncation=-1.0), "truncation must be 0 or more, got -1.0"),
+        (lambda: generators.inputs(plain, 0, 1, labels=["0"]), "this generator has no classes"),
+        (lambda: generators.inputs(conditional, 0, 1, labels=["sevn"]), "no class 'sevn'; did you mean 'seven'"),
+        (lambda: generators.inputs(conditional, 0, 1, labels=[3]), "no class '3'; .* a number from 0 to 2"),
+        (lambda: Latent(3, "cauchy"), "the law of a latent is 'normal' or 'uniform', not 'cauchy'"),
+    ):
+        with pytest.raises(ValueError, match=words) as caught:
+            call()
+        assert "\n" not in str(caught.value)
