@@ -1,4 +1,4 @@
-"""Samples of saved generators through the command line: files, what they hold, and that they depend on the seed only."""
+"""Samples of saved generators through the command line: files, what they hold, that only the seed decides."""
 
 from __future__ import annotations
 

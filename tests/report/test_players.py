@@ -71,7 +71,7 @@ def test_every_step_has_its_pictures_and_sounds(folder, domain, waves):
             else:
                 with wave.open(str(place / f"{index:03d}.wav")) as file:
                     assert file.getnframes() / file.getframerate() == pytest.approx(sound["seconds"])
-    assert not [path for path in folder.rglob(".*")]
+    assert not list(folder.rglob(".*"))
 
 
 def test_sounds_are_brought_to_one_loudness(folder):
@@ -132,7 +132,7 @@ def test_a_step_is_complete_or_not_there(tmp_path, monkeypatch):
     (tmp_path / "steps" / ".00000002.draft" / "000.png").write_bytes(b"half")
     players(noise, domain, tmp_path, step=2)
     assert steps(tmp_path) == [1, 2]
-    assert not [path for path in tmp_path.rglob(".*")]
+    assert not list(tmp_path.rglob(".*"))
 
 
 def test_what_cannot_be_shown_is_one_sentence(tmp_path):
@@ -230,10 +230,10 @@ def test_the_slider_goes_through_the_steps(page):
 
     page.until("[...document.querySelectorAll('.sample img')].every(i => i.complete && i.naturalWidth === 32)")
     last = seen()
-    assert set(source.split("/")[1] for source in page.run(SOURCES)) == {"00001500"}
+    assert {source.split("/")[1] for source in page.run(SOURCES)} == {"00001500"}
     page.run("const s = document.getElementById('step'); s.value = 0; s.dispatchEvent(new Event('input'))")
     page.until("document.body.dataset.step === '500'")
-    assert set(source.split("/")[1] for source in page.run(SOURCES)) == {"00000500"}
+    assert {source.split("/")[1] for source in page.run(SOURCES)} == {"00000500"}
     assert np.abs(seen() - last).mean() > 2, "another step, another picture"
     assert page.run("return location.hash") == "#/500"
     assert "500 (1 of 3)" in page.run("return document.querySelector('.told').textContent")
