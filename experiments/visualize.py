@@ -27,7 +27,18 @@ from nd_jax.runtime import command_line, enable_compilation_cache, nearest
 from nd_jax.visualize import manifest, optimizers
 from nd_jax.visualize.result import slug
 
-DataSet = Literal["audio_folder", "spoken_digits", "instrument_notes", "nsynth", "esc10", "esc50", "mnist"]
+DataSet = Literal[
+    "audio_folder",
+    "spoken_digits",
+    "emodb",
+    "ravdess",
+    "tess",
+    "instrument_notes",
+    "nsynth",
+    "esc10",
+    "esc50",
+    "mnist",
+]
 
 
 @dataclasses.dataclass(frozen=True)

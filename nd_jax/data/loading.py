@@ -18,7 +18,9 @@ from nd_jax.runtime import nearest
 
 _PART = re.compile(r"(?P<name>[A-Za-z_]\w*)(?P<slice>\[[^\]]*\])?")
 
-SoundName = Literal["spoken_digits", "instrument_notes", "nsynth", "esc10", "esc50", "audio_folder"]
+SoundName = Literal[
+    "spoken_digits", "emodb", "ravdess", "tess", "instrument_notes", "nsynth", "esc10", "esc50", "audio_folder"
+]
 _Path = str | os.PathLike[str]
 
 
@@ -64,8 +66,8 @@ def load(
     """Loads a data set into memory; prepares it on first use from files that were downloaded by hand.
 
     Args:
-      name: one of `nd_jax.data.BUILDERS`: "mnist" (gives `Images`); "spoken_digits", "instrument_notes", "nsynth",
-        "esc10", "esc50", "audio_folder" (give `Clips`).
+      name: one of `nd_jax.data.BUILDERS`: "mnist" (gives `Images`); "spoken_digits", "emodb", "ravdess", "tess",
+        "instrument_notes", "nsynth", "esc10", "esc50", "audio_folder" (give `Clips`).
       split: a split of the data set ("train", "test", ...), "all", or a TFDS expression such as "train[:25%]+test".
       manual_dir: the folder with the downloaded files, default `<data_dir>/manual/<name>`.
       data_dir: where prepared data are kept, default `ND_JAX_DATA`, else `~/.local/share/nd_jax`.

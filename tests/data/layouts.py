@@ -40,3 +40,8 @@ def load(name: str, manual: pathlib.Path, split: str = "train", **options):
 def write_digits(folder: pathlib.Path, suffix: str = ".wav") -> None:
     for digit, speaker, take in [(3, "lucas", 7), (3, "lucas", 0), (9, "theo", 12), (0, "george", 4)]:
         write_sound(folder / f"{digit}_{speaker}_{take}{suffix}", 1000 * digit + take, samples=30 + take)
+
+
+def read_csv(path: pathlib.Path) -> list[dict]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
