@@ -117,13 +117,11 @@ class _Events:
     """One event file of this process, behind those of earlier ones."""
 
     def __init__(self, folder: pathlib.Path):
-        events = require("tensorboardX.event_file_writer", _EXTRA)
+        self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        before = sorted(folder.glob("events.out.tfevents.*"))
-        self.last = max((step for path in before for step in _steps(path)), default=-1)
-        # The name says the second; two processes within one must not share a file.
-        self._writer = events.EventsWriter(str(folder / "events"), f".{len(before)}")
-        atexit.register(self.close)
+        self.before = sorted(folder.glob("events.out.tfevents.*"))
+        self.last = max((step for path in self.before for step in _steps(path)), default=-1)
+        self._writer: Any = None
 
     def add(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Writes the lines whose step is new; they are on disk when this returns."""
@@ -136,11 +134,20 @@ class _Events:
                 if name != "step" and isinstance(value, (int, float)) and not isinstance(value, bool)
             }
             values = [summary.Summary.Value(tag=name, simple_value=value) for name, value in numbers.items()]
-            self._writer.write_event(
+            self._open().write_event(
                 event.Event(step=line["step"], wall_time=time.time(), summary=summary.Summary(value=values))
             )
             self.last = line["step"]
-        self._writer.flush()
+        if self._writer is not None:
+            self._writer.flush()
+
+    def _open(self) -> Any:
+        if self._writer is None:
+            events = require("tensorboardX.event_file_writer", _EXTRA)
+            # The name says the second; two processes within one must not share a file.
+            self._writer = events.EventsWriter(str(self.folder / "events"), f".{len(self.before)}")
+            atexit.register(self.close)
+        return self._writer
 
     def close(self) -> None:
         """Closes the file; a second time it does nothing."""

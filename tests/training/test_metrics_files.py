@@ -104,7 +104,9 @@ def test_a_killed_run_that_goes_on_writes_no_step_twice(board):
     metrics_files.close(board)
     (file,) = (board / "tensorboard").iterdir()
     file.write_bytes(file.read_bytes()[:-9])
-    for last in (30, 40, 50):
+    metrics_files.write(board, log(10, 20, 30), tensorboard=True)
+    assert len(list((board / "tensorboard").iterdir())) == 1, "no file without a new step"
+    for last in (40, 50):
         metrics_files.write(board, log(*range(10, last + 1, 10)), tensorboard=True)
     steps = [step for tag, step, _ in scalars(board) if tag == "loss"]
     assert steps == [10, 20, 30, 40, 50]
@@ -144,6 +146,6 @@ def test_tensorboard_is_imported_where_it_is_used(tmp_path, monkeypatch):
     code = "import sys, nd_jax.training.metrics_files; print([name for name in sys.modules if 'tensorboard' in name])"
     run = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
-    monkeypatch.setitem(sys.modules, "tensorboardX.event_file_writer", None)
+    monkeypatch.setitem(sys.modules, "tensorboardX.proto.event_pb2", None)
     with pytest.raises(MissingExtraError, match=r"nd_jax\[tensorboard\]"):
         metrics_files.write(tmp_path, log(1), tensorboard=True)
