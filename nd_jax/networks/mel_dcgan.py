@@ -31,10 +31,35 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from nd_jax.networks import conditional
 from nd_jax.networks.conv import Conv, ConvTranspose
 from nd_jax.networks.layers import Mean, MinibatchDeviation, Relu, Sigmoid, norm
+
+
+class FirstConv(nn.Module):
+    """The transposed convolution of a latent, one pixel of many channels, to a first picture of the kernel's size.
+
+    A matrix product, which is how it is computed: as a convolution it takes seven times as long on a CPU.
+
+    Attributes:
+      features: number of output channels.
+      kernel_size: (height, width) of kernel and picture.
+
+    Parameters: `kernel` (height, width, in, out), `bias` (out,), as those of `conv.ConvTranspose`.
+    """
+
+    features: int
+    kernel_size: tuple[int, int]
+
+    @nn.compact
+    def __call__(self, z: jax.Array) -> jax.Array:
+        """(batch, in) -> (batch, height, width, features)."""
+        shape = (*self.kernel_size, z.shape[1], self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
+        return jnp.einsum("bi,hwio->bhwo", z, kernel) + bias[None, None, None, :]
 
 
 class Generator(nn.Module):
@@ -62,8 +87,7 @@ class Generator(nn.Module):
     def __call__(self, z: Any, train: bool = False) -> jax.Array:
         """(batch, latent), standard normal -> log-mels (batch, bands, frames, 1) in 0 ... 1."""
         z, norms = conditional.generator_input(self, z, train)
-        x = z[:, None, None, :]
-        x = ConvTranspose(self.widths[0], self.start, name="conv1")(x)
+        x = FirstConv(self.widths[0], self.start, name="conv1")(z)
         x = Relu(self.slope, name="relu1")(norms("norm1")(x))
         for index, features in enumerate((*self.widths[1:], 1), start=2):
             x = ConvTranspose(features, (4, 4), (2, 2), (1, 1), name=f"conv{index}")(x)

@@ -10,7 +10,8 @@ import pytest
 
 from nd_jax import domain, networks, taps
 from nd_jax.network import Network
-from nd_jax.networks.mel_dcgan import Discriminator, Generator
+from nd_jax.networks.conv import ConvTranspose
+from nd_jax.networks.mel_dcgan import Discriminator, FirstConv, Generator
 
 SMALL = {"latent": 5, "start": (2, 3), "widths": (6, 4)}
 
@@ -103,6 +104,16 @@ def test_the_generator_is_a_chain_of_pytorchs_transposed_convolutions(getkey):
 
     found, expected = both(z)
     chex.assert_trees_all_close(found, expected, atol=1e-5)
+
+
+def test_the_first_convolution_is_a_transposed_one_of_one_pixel(getkey):
+    z = jax.random.normal(getkey(), (3, 5))
+    layer, convolution = FirstConv(4, (2, 3)), ConvTranspose(4, (2, 3))
+    variables = layer.init(getkey(), z)
+    variables["params"]["bias"] = jnp.arange(4.0)
+    chex.assert_trees_all_equal_shapes(variables, convolution.init(getkey(), z[:, None, None, :]))
+    expected = convolution.apply(variables, z[:, None, None, :])
+    chex.assert_trees_all_close(layer.apply(variables, z), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_last_norm_fixes_what_is_made(getkey):
