@@ -23,22 +23,28 @@ CARD_FIELDS = (
     "hardware",
 )
 
+# A generator's or discriminator's card has what a judge says of samples instead of an accuracy.
+GAN_FIELDS = tuple(name if name != "accuracy" else "samples" for name in CARD_FIELDS)
+SHEET = "samples.png"
+
 
 def write_card(card: Mapping[str, Any], folder: Any) -> pathlib.Path:
-    """Writes `README.md` into a network's folder.
+    """Writes `README.md` into a network's folder; `samples.png` in it is shown.
 
     Args:
-      card: JSON-ready, with at least `CARD_FIELDS`.
+      card: JSON-ready, with at least `CARD_FIELDS`; of a generator or discriminator `GAN_FIELDS`, where "samples" is
+        {} or {"judge", "layer", "seed", ...: figures}, and "table" shows these figures (Markdown).
       folder: where.
 
     Raises:
       ValueError: a field is missing; names it.
     """
-    missing = [name for name in CARD_FIELDS if not card.get(name)]
+    fields = GAN_FIELDS if "samples" in card else CARD_FIELDS
+    missing = [name for name in fields if not card.get(name) and name != "samples"]
     if missing:
         raise ValueError(f"the model card lacks {', '.join(missing)}")
     path = pathlib.Path(folder) / "README.md"
-    path.write_text(_text(card), encoding="utf-8")
+    path.write_text(_text(card, (path.parent / SHEET).is_file()), encoding="utf-8")
     return path
 
 
@@ -54,14 +60,27 @@ def accuracy_lines(accuracy: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _text(card: Mapping[str, Any]) -> str:
+def _text(card: Mapping[str, Any], pictured: bool) -> str:
     lines = [f"# {card['name']}", "", str(card["task"]), ""]
     lines += ["```", str(card["command"]), "```", "", f"Time: {card['time']} on {card['hardware']}.", ""]
-    lines += ["| accuracy | value | 95 % interval | examples |", "|---|---|---|---|"]
-    lines += [_row(name, value) for name, value in card["accuracy"].items()]
+    if pictured:
+        lines += [f"![samples]({SHEET})", ""]
+    if "accuracy" in card:
+        lines += ["| accuracy | value | 95 % interval | examples |", "|---|---|---|---|"]
+        lines += [_row(name, value) for name, value in card["accuracy"].items()]
+    elif card["samples"]:
+        lines += [str(card["table"]), "", _how_judged(card["samples"])]
     for name in CARD_FIELDS[2:10]:
         lines += ["", f"**{name.replace('_', ' ').capitalize()}.** {_sentence(card[name])}"]
     return "\n".join(lines) + "\n"
+
+
+def _how_judged(found: Mapping[str, Any]) -> str:
+    return (
+        f"Heard or seen by the network {found['judge']}, features of its layer {found['layer']}; samples of seed "
+        f"{found['seed']}. Real examples are held out: the GAN has not learned from them. All rows are compared with "
+        "training examples."
+    )
 
 
 def _row(name: str, value: Any) -> str:

@@ -1,0 +1,249 @@
+"""Speech as log-mels: GANs of spoken digits, with and without a choice of the digit, and one of emotional speech.
+
+    python experiments/train_gan.py mel-gan --data-dir FSDD --out runs/mel_gan
+    python experiments/train_gan.py conditional-mel-gan --data-dir FSDD --out runs/conditional_mel_gan
+    python experiments/train_gan.py emotion-mel-gan --data-dir EMODB --out runs/emotion_mel_gan
+
+FSDD is a copy of https://github.com/Jakobovski/free-spoken-digit-dataset. TIMES
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import jax
+import numpy as np
+
+from nd_jax import data
+from nd_jax.audio import LogMel
+from nd_jax.domain import LogMel as LogMelDomain
+from nd_jax.experiments.configs import describe
+from nd_jax.experiments.configs.gans import DIGITS, GanExperiment, GanRecipe, centred, check_batch, mels, moved
+from nd_jax.experiments.configs.spoken_digits import SpokenDigits, split
+from nd_jax.networks.mel_dcgan import Discriminator, Generator
+from nd_jax.training import gan
+
+FSDD = {
+    "data": "Free Spoken Digit Dataset: 3,000 recordings of 10 digits by 6 speakers",
+    "source": "https://github.com/Jakobovski/free-spoken-digit-dataset",
+    "licence": "CC BY-SA 4.0 (Zohar Jackson and contributors)",
+    "split": "the official test recordings (takes 0 to 4 of every speaker and digit) only to measure by",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class MelGan(GanRecipe):
+    """A DCGAN of log-mels of spoken digits, in the domain of the spoken-digit classifier."""
+
+    out: pathlib.Path = pathlib.Path("runs/mel_gan")
+    """Where networks, measures, samples and checkpoints go; the same folder again goes on with an interrupted run."""
+    judge: str = "checkpoints/spoken_digits"
+    """The classifier that samples are measured by: a network's folder or the name of a shipped one; "" for none."""
+    latent: int = 64
+    """Size of the latent."""
+    widths: tuple[int, ...] = (128, 64, 32, 16)
+    """Channels of the generator's layers but the last."""
+    critic_widths: tuple[int, ...] = (16, 32, 64, 128)
+    """Channels of the discriminator's convolutions."""
+    batch_norm: bool = False
+    """Whether the discriminator is normalised too; with a penalty on its gradient it must not be."""
+    last_norm: bool = False
+    """Whether a batch norm stands before the generator's last nonlinearity."""
+    shift: int = 6
+    """Recordings are moved by up to so many frames."""
+    training: gan.Settings = gan.Settings(
+        steps=12000,
+        batch_size=32,
+        loss="non_saturating",
+        penalty="r1",
+        penalty_weight=0.5,
+        generator_lr=4e-4,
+        discriminator_lr=4e-4,
+        beta1=0.0,
+        beta2=0.99,
+        ema=0.995,
+        log_every=50,
+        save_every=250,
+        watch_every=500,
+        history=12,
+    )
+
+    family: ClassVar[str] = "mel_gan"
+    labels: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def domain(self) -> LogMelDomain:
+        """What is made: 1.01 seconds at 8 kHz, 64 bands, 64 frames, as the spoken-digit classifier hears them."""
+        return SpokenDigits(self.data_dir).domain
+
+    def players(self) -> tuple[Generator, Discriminator]:
+        """Generator and discriminator, untrained."""
+        bands, frames, _ = self.domain.shape
+        step = 2 ** len(self.widths)
+        return (
+            Generator(self.latent, (bands // step, frames // step), self.widths, last_norm=self.last_norm),
+            Discriminator(self.critic_widths, batch_norm=self.batch_norm),
+        )
+
+    def experiment(self) -> GanExperiment:
+        """The training on the official training recordings."""
+        clips = data.load("spoken_digits", "all", manual_dir=self.data_dir, data_dir=self.prepared_dir)
+        part = split(clips)
+        check_batch(int(np.sum(part != 2)), self.training)
+        domain = self.domain
+        levels = mels(centred(clips, domain.samples), domain)
+        arrays = {"level": levels} | ({"label": clips.features["digit"].astype(np.int32)} if self.labels else {})
+        known, held_out = ({name: rows[chosen] for name, rows in arrays.items()} for chosen in (part != 2, part == 2))
+        generator, discriminator = self.players()
+        return GanExperiment(
+            title=f"{len(known['level'])} recordings of spoken digits",
+            generator=generator,
+            discriminator=discriminator,
+            task=self._task(known, domain),
+            held_out=held_out,
+            card={
+                "name": self.family,
+                "task": "Makes log-mels of spoken English digits"
+                + (", of the digit that is asked for." if self.labels else "."),
+                "intended_use": "a small sound GAN to open up; its samples are in-domain sounds for the spoken-digit "
+                "classifier",
+                "limits": "six speakers, one second, 8 kHz; sound comes from the log-mel by Griffin-Lim and is rough; "
+                "figures are those of our own classifier, which calls everything a digit",
+                **FSDD,
+                "front_end": describe(domain) + "; recordings have a peak of 0.9 and are centred in the window, then "
+                f"moved by up to {self.shift} frames",
+                "network": f"mel_dcgan, generator {' '.join(map(str, self.widths))}, discriminator "
+                f"{' '.join(map(str, self.critic_widths))} channels",
+            },
+        )
+
+    def _task(self, arrays: Mapping[str, np.ndarray], domain: LogMelDomain) -> gan.GanTask:
+        def prepare(key: jax.Array, example: Mapping[str, jax.Array]) -> Any:
+            x = moved(example["level"], key, self.shift)
+            return {"x": x, "label": example["label"]} if self.labels else x
+
+        return gan.GanTask(
+            arrays,
+            prepare,
+            domain,
+            self.latent,
+            labels=self.labels,
+            pairs=getattr(self, "conditioning", "projection") != "auxiliary",
+            augment=lambda key, x: moved(x, key, domain.frames // 10),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class ConditionalMelGan(MelGan):
+    """The same with a choice of the digit."""
+
+    out: pathlib.Path = pathlib.Path("runs/conditional_mel_gan")
+    """Where networks, measures, samples and checkpoints go; the same folder again goes on with an interrupted run."""
+    given: Literal["concat", "batch_norm"] = "batch_norm"
+    """How the generator is told the digit: a code beside the latent, or scales and offsets of its batch norms."""
+    conditioning: Literal["projection", "auxiliary"] = "projection"
+    """What the discriminator does with it: scores the pair of sound and digit, or names the digit itself."""
+
+    family: ClassVar[str] = "conditional_mel_gan"
+    labels: ClassVar[tuple[str, ...]] = DIGITS
+
+    def players(self) -> tuple[Generator, Discriminator]:
+        """Generator and discriminator, untrained."""
+        generator, discriminator = super().players()
+        count = len(self.labels)
+        return (
+            dataclasses.replace(generator, classes=count, conditioning=self.given),
+            dataclasses.replace(discriminator, classes=count, conditioning=self.conditioning),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class EmotionMelGan(MelGan):
+    """The mel GAN prior of "Activation Maximization with a Prior in Speech Data" at full size, on emotional speech."""
+
+    out: pathlib.Path = pathlib.Path("runs/emotion_mel_gan")
+    """Where networks, measures, samples and checkpoints go; the same folder again goes on with an interrupted run."""
+    judge: str = ""
+    """The classifier that samples are measured by: a network's folder or the name of a shipped one; "" for none."""
+    data_set: Literal["emodb", "ravdess", "tess"] = "emodb"
+    """Which recordings data_dir has."""
+    latent: int = 512
+    """Size of the latent."""
+    widths: tuple[int, ...] = (512, 256, 128, 64)
+    """Channels of the generator's layers but the last."""
+    critic_widths: tuple[int, ...] = (64, 128, 256, 512)
+    """Channels of the discriminator's convolutions."""
+    batch_norm: bool = True
+    """Whether the discriminator is normalised too; with a penalty on its gradient it must not be."""
+    last_norm: bool = True
+    """Whether a batch norm stands before the generator's last nonlinearity."""
+    shift: int = 16
+    """Recordings are moved by up to so many frames."""
+    held_out: float = 0.1
+    """This share of the recordings, drawn once, is only to measure by."""
+    training: gan.Settings = gan.Settings(
+        steps=301 * 20,
+        batch_size=128,
+        loss="sigmoid_least_squares",
+        unroll=5,
+        consistency=0.1,
+        generator_lr=1e-3,
+        discriminator_lr=1e-3,
+        beta1=0.5,
+        beta2=0.999,
+        schedule="exponential",
+        decay=0.99,
+        decay_every=20,
+        ema=0.0,
+        log_every=10,
+        save_every=100,
+        watch_every=200,
+        history=12,
+    )
+
+    family: ClassVar[str] = "emotion_mel_gan"
+
+    @property
+    def domain(self) -> LogMelDomain:
+        """What is made: 1.9 seconds at 22,050 Hz, 80 bands up to 8 kHz, 160 frames; 0 ... 1 is -100 ... 0 dBFS."""
+        front_end = LogMel(
+            sample_rate=22050, n_fft=1024, hop_length=256, n_mels=80, f_max=8000.0, scale="slaney", floor_db=-100.0
+        )
+        return LogMelDomain(front_end, frames=160)
+
+    def experiment(self) -> GanExperiment:
+        """The training on all recordings but a drawn share."""
+        domain = self.domain
+        clips = data.load(
+            self.data_set,
+            "all",
+            manual_dir=self.data_dir,
+            data_dir=self.prepared_dir,
+            sample_rate=domain.sample_rate,
+        )
+        away = np.random.default_rng(0).permutation(len(clips)) < self.held_out * len(clips)
+        check_batch(int(np.sum(~away)), self.training)
+        levels = mels(centred(clips, domain.samples), domain)
+        generator, discriminator = self.players()
+        return GanExperiment(
+            title=f"{int(np.sum(~away))} recordings of emotional speech ({self.data_set})",
+            generator=generator,
+            discriminator=discriminator,
+            task=self._task({"level": levels[~away]}, domain),
+            held_out={"level": levels[away]},
+            card={
+                "name": f"{self.family}_{self.data_set}",
+                "task": "Makes log-mels of emotional speech.",
+                "intended_use": "a prior of speech for activation maximisation of emotion classifiers",
+                "limits": "speech-like, without words; few speakers",
+                "data": f"{len(clips)} recordings of {self.data_set}",
+                "source": self.data_set,
+                "licence": "research use with citation, see the data set",
+                "split": f"{int(np.sum(away))} recordings, drawn once, only to measure by",
+                "front_end": describe(domain),
+                "network": "mel_dcgan at full size, least squares on sigmoids, consistency 0.1, unrolled 5 updates",
+            },
+        )

@@ -1,0 +1,240 @@
+"""Measures the samples of a generator: what a classifier of our own says of them, and how near they are to real ones.
+
+    python experiments/judge_gan.py --generator runs/dcgan_mnist/generator --data-dir MNIST --judge checkpoints/mnist
+    python experiments/judge_gan.py --generator runs/mel_gan/generator --data-dir FSDD --judge checkpoints/spoken_digits
+
+Every figure stands beside that of real examples that nobody was trained on and that of the untrained generator. Writes
+figures.json beside the generator, or where --out says.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import nd_jax as nd
+from nd_jax import generators, metrics
+from nd_jax.domain import Domain, Image, LogMel, Waveform
+from nd_jax.experiments.configs.gans import GanExperiment
+from nd_jax.runtime import command_line, enable_compilation_cache
+from nd_jax.training.gan.loop import Watcher
+
+_GLANCE = 500
+SEED = 0
+KNOWN = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is measured, and against what."""
+
+    generator: pathlib.Path
+    """The folder of a generator."""
+    data_dir: pathlib.Path
+    """The folder with the data set that it was trained on, as downloaded."""
+    judge: str
+    """The classifier: a network's folder or the name of a shipped one."""
+    out: pathlib.Path | None = None
+    """The file to write; by default figures.json beside the generator's folder."""
+    prepared_dir: pathlib.Path | None = None
+    """Where the prepared data set is kept; by default in the user's data folder."""
+    samples: int = 1000
+    """So many samples are measured."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Judge:
+    """A classifier that listens to what a generator makes.
+
+    Attributes:
+      network: of one head.
+      domain: what the generator makes.
+      layer: whose outputs are the features.
+    """
+
+    network: nd.Network
+    domain: Domain
+    layer: str
+
+    @classmethod
+    def load(cls, name: str, domain: Domain) -> Judge:
+        """Loads a classifier and checks that it can judge examples of a domain.
+
+        Raises:
+          ValueError: it takes something else, or has several heads; one sentence.
+          NetworkFileError: there is none.
+        """
+        network = nd.load(name)
+        if isinstance(network.labels, Mapping) or not network.labels:
+            raise ValueError(f"{name} cannot judge: a judge has one head with named classes")
+        taken = network.input
+        heard = isinstance(taken, LogMel) and isinstance(domain, Waveform) and domain.sample_rate == taken.sample_rate
+        if not heard and (type(taken) is not type(domain) or taken.to_dict() != domain.to_dict()):
+            raise ValueError(
+                f"{name} cannot judge these examples: it takes {taken.kind} of shape {taken.shape}, and they are "
+                f"{domain.kind} of shape {domain.shape} or of another scale"
+            )
+        return cls(network, domain, _features_of(network))
+
+    def hear(self, x: np.ndarray) -> metrics.Heard:
+        """Examples (n, *domain.shape) -> what the network says of them, and its features."""
+        return metrics.hear(self.network, self.given(x), self.layer)
+
+    def given(self, x: Any) -> Any:
+        """Examples (n, *domain.shape) -> what the network takes, (n, *network.input.shape)."""
+        if not isinstance(self.domain, Waveform):
+            return x
+        return np.concatenate([_heard(x[at : at + 100, :, 0], self.network.input) for at in range(0, len(x), 100)])
+
+    def watcher(self, known: Mapping[str, np.ndarray]) -> Watcher:
+        """What is called while a GAN is trained, and measures 500 samples of the same latents.
+
+        Args:
+          known: {"x": (m, *domain.shape)} examples that training knows.
+        """
+        made: list[Watcher] = []
+
+        def look(step: int, generator: nd.Network, discriminator: nd.Network) -> Mapping[str, float] | None:
+            if not made:
+                inputs = generators.inputs(generator, SEED, _GLANCE)
+                heard = self.hear(known["x"])
+                made.append(metrics.watcher(self.network, self.layer, heard, inputs, to_judge=self.given))
+            return made[0](step, generator, discriminator)
+
+        return look
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    settings = command_line(Settings, arguments, __doc__)
+    enable_compilation_cache()
+    try:
+        run(settings)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(settings: Settings) -> dict[str, Any]:
+    """Measures a generator, prints the table, writes the file; returns what it holds."""
+    generator = nd.load(settings.generator)
+    judge = Judge.load(settings.judge, generator.output)
+    experiment = _recipe(generator, settings).experiment()
+    known, held_out = real(experiment, KNOWN, known=True), real(experiment, settings.samples)
+    found = figures_of(generator, judge, known, held_out, settings.samples)
+    out = settings.out or pathlib.Path(settings.generator).parent / "figures.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps({"generator": str(settings.generator), **found}, indent=1) + "\n")
+    print(metrics.judge_table(found))
+    print(out)
+    return found
+
+
+def _recipe(generator: nd.Network, settings: Settings) -> Any:
+    """The recipe whose data a generator was trained on, by what it makes."""
+    from nd_jax.experiments.configs import mel_gans, mnist_gans, wavegan
+
+    places = {"data_dir": settings.data_dir, "prepared_dir": settings.prepared_dir}
+    made, classes = generator.output, generators.classes_of(generator)
+    if isinstance(made, Image):
+        return mnist_gans.DcganMnist(**places)
+    if isinstance(made, Waveform):
+        return wavegan.Wavegan(**places, length=made.samples)
+    if isinstance(made, LogMel):
+        return mel_gans.ConditionalMelGan(**places) if classes else mel_gans.MelGan(**places)
+    raise ValueError(f"no recipe makes {made.kind} examples")
+
+
+def real(experiment: GanExperiment, count: int, *, known: bool = False) -> dict[str, np.ndarray]:
+    """Real examples as the discriminator sees them: held-out ones, or those that training knows.
+
+    Args:
+      experiment: the training.
+      count: at most so many; the first ones of a fixed shuffle.
+      known: whether they are training examples.
+
+    Returns:
+      {"x": (n, *domain.shape), and "label": (n,) of a GAN with classes}.
+    """
+    arrays = experiment.task.arrays if known else experiment.held_out
+    total = len(next(iter(arrays.values())))
+    chosen = np.sort(np.random.default_rng(0).permutation(total)[:count])
+    prepare = jax.jit(jax.vmap(experiment.task.prepare))
+    keys = jax.random.split(jax.random.key(0), len(chosen))
+    parts = []
+    for start in range(0, len(chosen), 100):
+        rows = chosen[start : start + 100]
+        given = prepare(keys[start : start + 100], {name: values[rows] for name, values in arrays.items()})
+        parts.append(jax.device_get(given if isinstance(given, Mapping) else {"x": given}))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+# --- what is measured -------------------------------------------------------------------------------------------------
+
+
+def figures_of(
+    generator: nd.Network, judge: Judge, known: Mapping[str, np.ndarray], held_out: Mapping[str, np.ndarray], count: int
+) -> dict[str, Any]:
+    """All figures of a generator's samples beside those of held-out real examples and of the untrained generator.
+
+    Args:
+      generator: what is measured.
+      judge: who says so.
+      known: {"x": (m, *domain.shape)} examples that training knows: what all rows are compared with.
+      held_out: {"x": (n, *domain.shape)} real and unknown to training.
+      count: samples to draw.
+
+    Returns:
+      What `nd.metrics.judge` gives, and {"judge", "layer", "seed"}.
+    """
+    given = generators.inputs(generator, SEED, count)
+    heard = {
+        "train": known["x"],
+        "held_out": held_out["x"],
+        "generated": generators.make(generator, given),
+        "untrained": generators.make(_untrained(generator), given),
+    }
+    record = metrics.judge(
+        **{name: judge.hear(x) for name, x in heard.items()},
+        key=jax.random.key(SEED),
+        labels=judge.network.labels,
+        asked=given["label"] if isinstance(given, Mapping) else None,
+    )
+    return {"judge": str(judge.network.card.get("name", "")), "layer": judge.layer, "seed": SEED, **record}
+
+
+def _untrained(generator: nd.Network) -> nd.Network:
+    """The same generator before its first step."""
+    module, example = generator.module, generators.inputs(generator, SEED, 2)
+    variables = jax.jit(lambda key, given: module.init(key, given, train=False))(jax.random.key(SEED), example)
+    return dataclasses.replace(generator, variables=variables)
+
+
+def _heard(wave: jax.Array, domain: LogMel) -> jax.Array:
+    """Sound of any length in the middle of the judge's window: (n, samples) -> (n, *domain.shape)."""
+    extra = domain.samples - wave.shape[1]
+    if extra > 0:
+        wave = jnp.pad(wave, ((0, 0), (extra // 2, extra - extra // 2)))
+    start = max(-extra, 0) // 2
+    return domain.from_wave(wave[:, start : start + domain.samples])
+
+
+def _features_of(network: nd.Network) -> str:
+    """The layer that the head reads: the last with one axis before the output."""
+    flat = [name for name, shape in nd.taps.layers(network).items() if len(shape) == 1]
+    if len(flat) < 2:
+        raise ValueError("a judge needs a layer of units before its output, whose values are the features")
+    return flat[-2]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

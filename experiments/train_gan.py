@@ -1,0 +1,189 @@
+"""Trains a GAN and writes its generator and discriminator as networks that nd_jax opens up.
+
+    python experiments/train_gan.py dcgan-mnist --data-dir MNIST --out runs/dcgan_mnist
+    python experiments/train_gan.py wgan-mnist --data-dir MNIST --out runs/wgan_mnist
+    python experiments/train_gan.py mel-gan --data-dir FSDD --out runs/mel_gan
+    python experiments/train_gan.py conditional-mel-gan --data-dir FSDD --out runs/conditional_mel_gan
+    python experiments/train_gan.py wavegan --data-dir FSDD --out runs/wavegan
+
+OUT/generator and OUT/discriminator are the trained networks (`nd.load` takes them) with their model cards; beside them
+metrics.jsonl, metrics.csv, figures.json (what the judge says of 1,000 samples), sheets of samples and their GIF. The
+same command again goes on where an interrupted run was. Recipes: experiments/configs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+
+import nd_jax as nd
+from nd_jax.experiments.configs.gans import GanRecipe, check_devices
+from nd_jax.experiments.configs.mel_gans import ConditionalMelGan, EmotionMelGan, MelGan
+from nd_jax.experiments.configs.mnist_gans import DcganMnist, DcganMnistSource, WganMnist, WganMnistSource
+from nd_jax.experiments.configs.wavegan import Wavegan
+from nd_jax.experiments.judge_gan import KNOWN, Judge, figures_of, real
+from nd_jax.report.curves import curves
+from nd_jax.report.watch import SampleWatcher
+from nd_jax.runtime import MissingExtraError, command_line, enable_compilation_cache, require
+from nd_jax.training import CheckpointError, TrainingError, cards, gan, hosts
+from nd_jax.training.gan.loop import Watcher
+
+Recipe = (
+    DcganMnist | WganMnist | MelGan | EmotionMelGan | ConditionalMelGan | Wavegan | DcganMnistSource | WganMnistSource
+)
+# What decides nothing of the result.
+_PLACES = (
+    *("data_dir", "prepared_dir", "out", "judge", "samples", "watch", "tensorboard"),
+    *("coordinator", "processes", "process"),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    try:
+        recipe = command_line(Recipe, arguments, __doc__)
+        hosts.start(recipe.coordinator, recipe.processes, recipe.process)
+        enable_compilation_cache()
+        run(recipe, command=_command(sys.argv[1:] if arguments is None else arguments))
+    except hosts.Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return hosts.STOPPED_STATUS
+    except (ValueError, OSError, ImportError, TrainingError, CheckpointError, hosts.HostsError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(recipe: GanRecipe, *, command: str, progress: bool = True) -> dict[str, Any]:
+    """Trains what a recipe says and measures its samples.
+
+    Args:
+      recipe: what and how.
+      command: what to type to get the same; for the model cards.
+      progress: whether progress is drawn on stderr.
+
+    Returns:
+      What figures.json holds; {} without a judge, and where another process leads.
+    """
+    # --- what is there before training --------------------------------------------------------------------------------
+    check_devices(recipe.training)
+    with hosts.leader_first():
+        experiment = recipe.experiment()
+    judge = Judge.load(recipe.judge, experiment.task.domain) if recipe.judge else None
+    known, held_out = (
+        (real(experiment, KNOWN, known=True), real(experiment, recipe.samples)) if judge is not None else (None, None)
+    )
+    if hosts.leads():
+        print(experiment.title)
+
+    # --- train --------------------------------------------------------------------------------------------------------
+    watchers: list[Watcher] = [SampleWatcher(recipe.out)] if _can_draw() else []
+    if recipe.watch and judge is not None:
+        watchers.append(judge.watcher(known))
+    same = {name: value for name, value in vars(recipe).items() if name not in ("training", *_PLACES)}
+    trained = gan.train(
+        experiment.generator,
+        experiment.discriminator,
+        experiment.task,
+        recipe.training,
+        folder=recipe.out,
+        recipe=same,
+        progress=progress,
+        watchers=watchers,
+        tensorboard=recipe.tensorboard,
+    )
+    if not hosts.leads():
+        return {}
+
+    # --- measure ------------------------------------------------------------------------------------------------------
+    found: dict[str, Any] = {}
+    if judge is not None:
+        found = figures_of(trained.generator, judge, known, held_out, recipe.samples)
+        (recipe.out / "figures.json").write_text(json.dumps({"command": command, **found}, indent=1) + "\n")
+        print(nd.metrics.judge_table(found))
+
+    # --- save ---------------------------------------------------------------------------------------------------------
+    card = dict(experiment.card) | {
+        "command": command,
+        "time": f"{max(1, round(trained.seconds / 60))} min",
+        "hardware": _hardware(),
+        "training": {"steps": trained.step, **_plain(recipe.training)},
+        "samples": found,
+        "table": nd.metrics.judge_table(found) if found else "",
+    }
+    _save(trained, card, recipe.out)
+    return found
+
+
+def _can_draw() -> bool:
+    try:
+        require("PIL.Image", "report")
+        require("matplotlib", "report")
+    except MissingExtraError as error:
+        print(f"no samples while it trains: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+def _save(trained: gan.TrainedGan, card: Mapping[str, Any], out: pathlib.Path) -> None:
+    """Both networks with their cards; the last sheet of samples goes with the generator."""
+    sheet = out / "samples" / "sheets" / f"{trained.step:08d}.png"
+    for role, network in (("generator", trained.generator), ("discriminator", trained.discriminator)):
+        own = dict(card)
+        if role == "discriminator":
+            own["name"] += "_discriminator"
+            own["task"] = "Tells real examples from those of its generator, which " + _lower(str(card["task"]))
+        dataclasses.replace(network, card=own).save(out / role, overwrite=True)
+        if role == "generator" and sheet.is_file():
+            (out / role / cards.SHEET).write_bytes(sheet.read_bytes())
+        cards.write_card(own, out / role)
+        print(f"  {out / role}")
+    if sheet.is_file():
+        curves(trained.log, out / "curves.png", title=str(card["name"]))
+
+
+# --- words and numbers ------------------------------------------------------------------------------------------------
+
+
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
+
+
+def _plain(settings: gan.Settings) -> dict[str, Any]:
+    """The settings that are not their defaults."""
+    usual = gan.Settings()
+    return {
+        field.name: getattr(settings, field.name)
+        for field in dataclasses.fields(settings)
+        if field.name != "steps" and getattr(settings, field.name) != getattr(usual, field.name)
+    }
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """The command line without what differs from machine to machine: the folder of data is called DATA."""
+    words: list[str] = []
+    for word in (part for argument in arguments for part in argument.split("=", 1)):
+        if words and words[-1] in ("--prepared-dir", "--coordinator", "--processes", "--process"):
+            words.pop()
+        else:
+            words.append("DATA" if words and words[-1] == "--data-dir" else word)
+    return "python experiments/train_gan.py " + shlex.join(words)
+
+
+def _hardware() -> str:
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        return f"{os.cpu_count()} CPU cores"
+    return f"{jax.device_count()} x {device.device_kind}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
