@@ -21,7 +21,7 @@ from nd_jax import runtime
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 CORE = "jax, flax, flax.linen, optax, chex, numpy"
 LOADED_WHERE_USED = """
-    array_record etils.epath h5py matplotlib orbax PIL scipy.io scipy.signal selenium soundfile tensorflow
+    array_record etils.epath h5py matplotlib orbax PIL scipy.io scipy.signal selenium soundfile tensorboardX tensorflow
     tensorflow_datasets torch tqdm tyro
 """
 
