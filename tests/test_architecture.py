@@ -13,6 +13,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 # together are the network: its value, its taps, its edits, its storage, and what generators take.
 LEVELS = {
     "runtime": 0,
+    "proportions": 0,
     "audio": 1,
     "domain": 2,
     "data": 3,
@@ -26,6 +27,7 @@ LEVELS = {
     "training": 5,
     "visualize": 5,
     "dissect": 5,
+    "metrics": 5,
     "report": 6,
     "bench": 7,
     "experiments": 8,

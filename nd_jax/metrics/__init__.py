@@ -1,0 +1,38 @@
+"""How good the samples of a generator are: numbers on features and probabilities of a classifier, beside real data.
+
+Every function takes plain arrays, (n, d) features or (n, classes) probabilities, and computes in float64 on the host.
+`hear` makes both with any network, `judge` computes the whole table. docs/metrics.md says what each number means and
+when it lies.
+"""
+
+from nd_jax.metrics.bins import Bins, kmeans, ndb
+from nd_jax.metrics.frechet import FrechetInfinity, frechet_distance, frechet_infinity
+from nd_jax.metrics.judging import Heard, hear, judge, judge_table, watcher
+from nd_jax.metrics.kernel import PermutationTest, bandwidth, kernel_distance, permutation_test
+from nd_jax.metrics.neighbours import Coverage, Memorisation, density_coverage, memorisation
+from nd_jax.metrics.scores import class_shares, confident_share, inception_score
+
+__all__ = [
+    "Bins",
+    "Coverage",
+    "FrechetInfinity",
+    "Heard",
+    "Memorisation",
+    "PermutationTest",
+    "bandwidth",
+    "class_shares",
+    "confident_share",
+    "density_coverage",
+    "frechet_distance",
+    "frechet_infinity",
+    "hear",
+    "inception_score",
+    "judge",
+    "judge_table",
+    "kernel_distance",
+    "kmeans",
+    "memorisation",
+    "ndb",
+    "permutation_test",
+    "watcher",
+]

@@ -1,0 +1,275 @@
+"""The whole table: samples of a generator beside real examples, as a classifier of one's own hears them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from nd_jax import generators, taps
+from nd_jax.metrics import sets
+from nd_jax.metrics.bins import kmeans, ndb
+from nd_jax.metrics.frechet import LEAST, frechet_infinity
+from nd_jax.metrics.kernel import bandwidth, kernel_distance, permutation_test
+from nd_jax.metrics.neighbours import density_coverage, memorisation
+from nd_jax.metrics.scores import class_shares, confident_share, inception_score
+from nd_jax.network import Network
+from nd_jax.proportions import proportion
+
+
+@dataclasses.dataclass(frozen=True)
+class Heard:
+    """A set as a classifier hears it.
+
+    Attributes:
+      probabilities: (n, classes).
+      features: (n, d), of one layer.
+    """
+
+    probabilities: np.ndarray
+    features: np.ndarray
+
+    def __post_init__(self) -> None:
+        if len(self.probabilities) != len(self.features):
+            raise ValueError(f"{len(self.probabilities)} probabilities are given, and {len(self.features)} features")
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __getitem__(self, rows: Any) -> Heard:
+        return Heard(self.probabilities[rows], self.features[rows])
+
+
+def hear(network: Network, x: Any, layer: str, *, batch_size: int = 256) -> Heard:
+    """What a classifier says of some examples, and what one of its layers makes of them.
+
+    Args:
+      network: a classifier whose output is one row of logits.
+      x: (n, *network.input.shape).
+      layer: whose outputs are the features, averaged over all axes but the batch and the last; the one before the
+        logits is the usual choice.
+      batch_size: examples at a time; the last batch is filled up, so that one program is compiled.
+
+    Returns:
+      A `Heard`, in float64.
+
+    Raises:
+      ValueError: no examples, inputs that do not fit, a network with several outputs; `LayerError` for an unknown
+        layer.
+    """
+    taps.layer_shape(network, layer)
+    shape = network.output.shape
+    if isinstance(shape, Mapping) or len(shape) != 1:
+        raise ValueError(f"a judge has one row of logits as its output, and this network's output has shape {shape}")
+    given = np.asarray(x)
+    network.check_batch(given)
+    if not len(given) or batch_size < 1:
+        raise ValueError(
+            f"x must hold 1 example or more and batch_size be 1 or more, got {len(given)} and {batch_size}"
+        )
+    parts = []
+    for start in range(0, len(given), batch_size):
+        part = given[start : start + batch_size]
+        padded = np.concatenate([part, np.repeat(part[-1:], batch_size - len(part), 0)])
+        parts.append([np.asarray(values, np.float64)[: len(part)] for values in _hear(network, padded, layer)])
+    probabilities, features = (np.concatenate(values) for values in zip(*parts, strict=True))
+    return Heard(probabilities, features)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _hear(network: Network, x: jax.Array, layer: str) -> tuple[jax.Array, jax.Array]:
+    features = taps.read(network, x, [layer])[layer]
+    return jax.nn.softmax(network(x)), features.reshape(len(x), -1, features.shape[-1]).mean(axis=1)
+
+
+def judge(
+    train: Any,
+    held_out: Any,
+    generated: Any,
+    key: Any,
+    *,
+    untrained: Any = None,
+    labels: Sequence[str] = (),
+    asked: Any = None,
+    permutations: int = 999,
+    confidence: float = 0.9,
+    nearest: int = 5,
+    bins: int | None = None,
+    reference_limit: int = 10_000,
+) -> dict[str, Any]:
+    """Everything that can be said of a generator's samples, each number beside that of real ones.
+
+    The reference of every distance is the training set; the row "real" is that of held-out real examples, so it shows
+    what a perfect generator would get, with what the judge knows of its own training examples in it. Each row is cut to
+    as many examples as there are samples, because inception score, NDB and coverage depend on their number;
+    fewer held-out examples stay fewer, and `n` says so.
+
+    Args:
+      train: what the generator was trained on, a `Heard` or a pair (probabilities, features).
+      held_out: real examples that neither generator nor judge was trained on.
+      generated: the samples.
+      key: jax key of subsets, bins and permutations.
+      untrained: samples of the same generator before its first step, from the same latents.
+      labels: names of the judge's classes.
+      asked: (n,) the class that each sample was asked for, of a generator with classes.
+      permutations: of the permutation test, between a row and as many training examples.
+      confidence: from which probability on the judge is sure.
+      nearest: neighbours of density and coverage.
+      bins: of NDB; by default as many as have about 20 examples in the smallest set, at most 100.
+      reference_limit: training examples for distances and bins, drawn at random; memorisation looks at all.
+
+    Returns:
+      JSON-ready: {"rows": {"real", "generated", "untrained"}, "ratios": {"inception_score": generated / real,
+      "kernel_distance": generated / untrained}, "settings"}. A Frechet distance of too few examples is
+      {"refused": why}.
+
+    Raises:
+      ValueError: sets that do not fit each other, as the metrics; one sentence.
+    """
+    known, real, made = _heard("train", train), _heard("held_out", held_out), _heard("generated", generated)
+    to_rows = {"real": real[: len(made)], "generated": made}
+    if untrained is not None:
+        to_rows["untrained"] = _heard("untrained", untrained)[: len(made)]
+    if asked is not None and np.shape(asked) != (len(made),):
+        raise ValueError(f"asked must be ({len(made)},), one class a sample, got {np.shape(asked)}")
+    reference = known.features[sets.draws(jax.random.fold_in(key, 0)).permutation(len(known))[:reference_limit]]
+    k = bins or int(np.clip(min(len(reference), *map(len, to_rows.values())) // 20, 2, 100))
+    centres = kmeans(reference, k, jax.random.fold_in(key, 1))
+    scale = bandwidth(reference)
+    rows = {}
+    for name, row in to_rows.items():
+        shares = class_shares(row.probabilities, labels)
+        smallest = min(shares, key=lambda label: shares[label]["value"])
+        test = permutation_test(reference[: len(row)], row.features, jax.random.fold_in(key, 2), permutations)
+        rows[name] = {
+            "n": len(row),
+            "inception_score": inception_score(row.probabilities),
+            "confident": confident_share(row.probabilities, confidence),
+            "classes": shares,
+            "smallest_class": {"label": smallest, **shares[smallest]},
+            "kernel_distance": kernel_distance(reference, row.features, bandwidth=scale),
+            "kernel_p": test.p_value,
+            "ndb": ndb(reference, row.features, centres=centres).to_dict(),
+            **dataclasses.asdict(density_coverage(reference[: len(row)], row.features, nearest)),
+            "frechet_infinity": _frechet(reference, row.features, jax.random.fold_in(key, 3)),
+        }
+        if name != "real":
+            rows[name]["memorisation"] = memorisation(known.features, real.features, row.features).to_dict()
+    if asked is not None:
+        rows["generated"]["asked"] = proportion(made.probabilities.argmax(axis=1) == np.asarray(asked))
+    ratios = {"inception_score": rows["generated"]["inception_score"] / rows["real"]["inception_score"]}
+    if "untrained" in rows:
+        ratios["kernel_distance"] = rows["generated"]["kernel_distance"] / rows["untrained"]["kernel_distance"]
+    settings = {
+        "train": len(known),
+        "reference": len(reference),
+        "held_out": len(real),
+        "dimensions": reference.shape[1],
+        "bandwidth": scale,
+        "permutations": permutations,
+        "confidence": confidence,
+        "nearest": nearest,
+        "bins": k,
+    }
+    return {"rows": rows, "ratios": ratios, "settings": settings}
+
+
+def _heard(name: str, given: Any) -> Heard:
+    probabilities, features = (given.probabilities, given.features) if isinstance(given, Heard) else given
+    return Heard(sets.probabilities(probabilities), sets.features(name, features))
+
+
+def _frechet(reference: np.ndarray, samples: np.ndarray, key: Any) -> dict[str, Any]:
+    needed, there = LEAST * reference.shape[1], min(len(reference), len(samples))
+    if there < needed:
+        return {"refused": f"{there} examples of {reference.shape[1]} dimensions, and {needed} or more are needed"}
+    return frechet_infinity(reference, samples, key).to_dict()
+
+
+def judge_table(record: Mapping[str, Any]) -> str:
+    """The record of `judge` as a Markdown table: a line a figure, a column a row of the record.
+
+    Args:
+      record: what `judge` returned, or what came back from its JSON.
+    """
+    rows = record["rows"]
+    lines = [("", *rows), ("examples", *(f"{row['n']:,}" for row in rows.values()))]
+
+    def add(name: str, words: Callable[[Mapping[str, Any]], str], present: str) -> None:
+        if any(present in row for row in rows.values()):
+            lines.append((name, *(words(row) if present in row else "" for row in rows.values())))
+
+    sure = f"share with confidence above {record['settings']['confidence']:g}"
+    add("inception score", lambda row: f"{row['inception_score']:.2f}", "inception_score")
+    add(sure, lambda row: _share(row["confident"]), "confident")
+    add("rarest class", lambda row: f"{row['smallest_class']['label']}: {_share(row['smallest_class'])}", "classes")
+    add("asked class recognised", lambda row: _share(row["asked"]), "asked")
+    add("kernel distance (MMD²)", lambda row: f"{row['kernel_distance']:.4f}", "kernel_distance")
+    add("its permutation p", lambda row: f"{row['kernel_p']:.3f}", "kernel_p")
+    add("Fréchet distance, N → ∞", lambda row: _infinity(row["frechet_infinity"]), "frechet_infinity")
+    add(
+        "NDB (share of bins), JS",
+        lambda row: f"{row['ndb']['different']} of {row['ndb']['k']}, {row['ndb']['jensen_shannon']:.3f}",
+        "ndb",
+    )
+    add("density, coverage", lambda row: f"{row['density']:.2f}, {row['coverage']:.2f}", "density")
+    add(
+        "nearer to training than 95 % of held-out",
+        lambda row: f"{100 * row['memorisation']['near']:.1f} % (p {row['memorisation']['near_p']:.3f})",
+        "memorisation",
+    )
+    ruler = ("---",) * len(lines[0])
+    return "\n".join("| " + " | ".join(line) + " |" for line in [lines[0], ruler, *lines[1:]])
+
+
+def _share(found: Mapping[str, Any]) -> str:
+    return f"{100 * found['value']:.1f} % ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
+
+
+def _infinity(found: Mapping[str, Any]) -> str:
+    if "refused" in found:
+        return "not given"
+    return f"{found['value']:.3g} (N {found['examples']:,}, d {found['dimensions']})"
+
+
+def watcher(
+    network: Network,
+    layer: str,
+    reference: Any,
+    latents: Any,
+    *,
+    to_judge: Callable[[Any], Any] = lambda samples: samples,
+    confidence: float = 0.9,
+) -> Callable[[int, Network, Network], dict[str, float]]:
+    """A watcher for `nd_jax.training.gan.train`: what a classifier says of the generator while it learns.
+
+    Args:
+      network: the judge.
+      layer: of the features, as in `hear`.
+      reference: real examples as the judge hears them, a `Heard` or a pair (probabilities, features).
+      latents: inputs of the generator, the same at every look (`nd_jax.generators.inputs` makes them).
+      to_judge: samples as the generator makes them -> inputs of the judge.
+      confidence: from which probability on the judge is sure.
+
+    Returns:
+      (step, generator, discriminator) -> {"kernel_distance", "inception_score", "confident", "rarest_class"}, for the
+      log.
+    """
+    real = _heard("reference", reference)
+    scale = bandwidth(real.features)
+
+    def watch(step: int, generator: Network, discriminator: Network) -> dict[str, float]:
+        heard = hear(network, to_judge(generators.make(generator, latents)), layer)
+        shares = class_shares(heard.probabilities)
+        return {
+            "kernel_distance": kernel_distance(real.features, heard.features, bandwidth=scale),
+            "inception_score": inception_score(heard.probabilities),
+            "confident": confident_share(heard.probabilities, confidence)["value"],
+            "rarest_class": min(share["value"] for share in shares.values()),
+        }
+
+    return watch
