@@ -3,6 +3,7 @@
     python experiments/train_classifier.py instrument-notes --data-dir NOTES --out runs/instrument_notes
     python experiments/train_classifier.py spoken-digits --data-dir FSDD --out runs/spoken_digits
     python experiments/train_classifier.py esc10 --data-dir ESC --out runs/esc10
+    python experiments/train_classifier.py mnist --data-dir MNIST --out runs/mnist
 
 OUT/network is the trained network (`nd.load` takes it) with its model card; beside it metrics.json, metrics.jsonl and
 one confusion matrix a head. The same command again goes on where an interrupted run was. Recipes: experiments/configs.
@@ -25,12 +26,13 @@ import nd_jax as nd
 from nd_jax.experiments.configs import Experiment
 from nd_jax.experiments.configs.esc10 import Esc10
 from nd_jax.experiments.configs.instrument_notes import InstrumentNotes
+from nd_jax.experiments.configs.mnist import Mnist
 from nd_jax.experiments.configs.spoken_digits import SpokenDigits
 from nd_jax.runtime import command_line, enable_compilation_cache
 from nd_jax.training import TrainingError, cards, measures, predictor, train
 from nd_jax.training.classifier import as_heads
 
-Recipe = InstrumentNotes | SpokenDigits | Esc10
+Recipe = InstrumentNotes | SpokenDigits | Esc10 | Mnist
 _PLACES = ("data_dir", "prepared_dir", "out", "speakers", "folds")
 
 
@@ -122,7 +124,7 @@ def _write_confusion(experiment: Experiment, head: str, predicted: np.ndarray, f
 
 
 def _command(arguments: Sequence[str]) -> str:
-    """The command line without what differs from machine to machine: the folder of recordings is called DATA."""
+    """The command line without what differs from machine to machine: the folder of the data is called DATA."""
     words: list[str] = []
     for word in (part for argument in arguments for part in argument.split("=", 1)):
         if words and words[-1] == "--prepared-dir":

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nd_jax.data.arrays import Clips
-from nd_jax.domain import LogMel
+from nd_jax.domain import Domain, Image, LogMel
 from nd_jax.training import Task
 
 
@@ -38,7 +38,7 @@ class Experiment:
     name: str
     title: str
     module: nn.Module
-    domain: LogMel
+    domain: Domain
     task: Task
     held_out: Mapping[str, np.ndarray]
     labels: Mapping[str, tuple[str, ...]]
@@ -72,6 +72,11 @@ def full_scale(wave: jax.Array) -> jax.Array:
     return wave.astype(jnp.float32) / 32768.0
 
 
+def pixels(image: jax.Array, domain: Image) -> jax.Array:
+    """Pixels of 8 bits as values of an image domain: 0 is its `low` and 255 its `high`; any shape."""
+    return image.astype(jnp.float32) * ((domain.high - domain.low) / 255) + domain.low
+
+
 def with_band_mean(domain: LogMel, waves: np.ndarray, batch: int = 64) -> LogMel:
     """The domain with the mean of every band over these sounds, (n, at least domain.samples) int16."""
     levels = jax.jit(lambda part: jnp.sum(domain.from_wave(full_scale(part)), axis=(0, 2, 3)))
@@ -81,8 +86,14 @@ def with_band_mean(domain: LogMel, waves: np.ndarray, batch: int = 64) -> LogMel
     return dataclasses.replace(domain, band_mean=np.asarray(total / (len(waves) * domain.frames), np.float32))
 
 
-def describe(domain: LogMel) -> str:
+def describe(domain: LogMel | Image) -> str:
     """The front end in one line, for a model card."""
+    if isinstance(domain, Image):
+        height, width, channels = domain.shape
+        return (
+            f"images: {height} x {width} pixels, {channels} channel{'s' if channels > 1 else ''}, values "
+            f"{domain.low:g} (black) ... {domain.high:g} (white)"
+        )
     transform = domain.transform
     return (
         f"log-mel: {transform.sample_rate} Hz, n_fft {transform.n_fft}, hop {transform.hop_length}, "

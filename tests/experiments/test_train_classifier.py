@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
+import struct
 
 import chex
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 import soundfile
 
 import nd_jax as nd
-from nd_jax.experiments import train_classifier
+from nd_jax.experiments import configs, train_classifier
 from nd_jax.experiments.configs import esc10, instrument_notes, spoken_digits
 from nd_jax.training.cards import CARD_FIELDS
 
@@ -72,6 +74,21 @@ def sounds(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Sixty images to train on and twenty to test: a column of light at a place that says the digit."""
+    folder = tmp_path_factory.mktemp("images")
+    for stem, count in (("train", 60), ("t10k", 20)):
+        digit = np.arange(count, dtype=np.uint8) % 10
+        picture = np.zeros((count, 28, 28), np.uint8)
+        for image, place in zip(picture, digit, strict=True):
+            image[6:22, 4 + 2 * place] = 255
+        for kind, values in (("images-idx3", picture), ("labels-idx1", digit)):
+            header = bytes((0, 0, 8, values.ndim)) + struct.pack(f">{values.ndim}I", *values.shape)
+            (folder / f"{stem}-{kind}-ubyte.gz").write_bytes(gzip.compress(header + values.tobytes()))
+    return folder
+
+
 def _run(name, recordings, folder, *more):
     arguments = [name, "--data-dir", str(recordings), "--prepared-dir", str(folder / "prepared")]
     return train_classifier.main([*arguments, "--out", str(folder / "run"), *_TINY, *more])
@@ -129,6 +146,25 @@ def test_every_fold_is_held_out_once_and_one_is_shipped_with_all_figures(sounds,
     assert network.card["training"]["validation_score"] is None
     assert train_classifier.main([*arguments, "--out", str(tmp_path / "run" / "5"), "--fold", "4"]) == 1
     assert "holds a run with fold = 5, and fold is 4 now" in capsys.readouterr().err
+
+
+def test_handwritten_digits_become_a_network_with_a_card(images, tmp_path, capsys):
+    assert _run("mnist", images, tmp_path, "--validation", "10", "--hidden", "12", "7") == 0
+    assert "50 images to train, 20 held out" in capsys.readouterr().out
+    network = nd.load(tmp_path / "run" / "network")
+    assert network.input == nd.domain.Image((28, 28, 1), -1.0, 1.0) and network.labels == tuple("0123456789")
+    assert nd.taps.layers(network)["relu4"] == (7,)
+    assert all(network.card[field] for field in CARD_FIELDS)
+    assert network.card["front_end"].startswith("images: 28 x 28 pixels, 1 channel, values -1 (black) ... 1 (white)")
+    assert np.load(tmp_path / "run" / "confusion_digit.npz")["matrix"].sum() == 20
+    assert _run("mnist", images, tmp_path, "--validation", "60") == 1
+    assert "validation is a number of training images, 1 to 59, and not 60" in capsys.readouterr().err
+
+
+def test_pixels_fill_the_range_of_their_domain():
+    domain = nd.domain.Image((1, 2, 1), -1.0, 3.0)
+    found = configs.pixels(np.asarray([0, 255, 51], np.uint8), domain)
+    chex.assert_trees_all_close(found, np.asarray([-1.0, 3.0, -0.2], np.float32), atol=1e-6)
 
 
 def test_windows_are_cut_from_the_sounding_part(sounds, tmp_path):

@@ -154,3 +154,42 @@ def test_the_same_key_gives_the_same_sound(getkey):
     key = getkey()
     first, second = (augment.noise(_sine(60), key=key, low_db=-60, high_db=-40) for _ in range(2))
     chex.assert_trees_all_equal(first, second)
+
+
+def _spot(row: float, column: float) -> np.ndarray:
+    """An image of 21 x 25 pixels with one soft spot; its second channel is the negative."""
+    rows, columns = np.mgrid[:21, :25]
+    spot = np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 4)
+    return np.stack([spot, -spot], axis=-1).astype(np.float32)
+
+
+def _centre(image) -> np.ndarray:
+    weight = np.asarray(image)[..., 0]
+    return np.asarray([(np.indices(weight.shape)[axis] * weight).sum() / weight.sum() for axis in range(2)])
+
+
+def test_affine_moves_turns_and_resizes_about_the_middle(getkey):
+    keys = jax.random.split(getkey(), 40)
+    middle, spot = np.asarray([10.0, 12.0]), _spot(10, 17)
+
+    def seen(**options):
+        images = jax.jit(jax.vmap(lambda key: augment.affine(spot, key=key, **options)))(keys)
+        chex.assert_shape(images, (40, 21, 25, 2))
+        chex.assert_trees_all_close(images[..., 1], -images[..., 0], atol=1e-6)
+        return np.stack([_centre(image) for image in np.asarray(images)]) - middle
+
+    chex.assert_trees_all_close(augment.affine(spot, key=keys[0]), spot, atol=1e-5)
+    moved = seen(shift=2.0) - (0, 5)
+    assert np.abs(moved).max() <= 2.05 and moved.min() < -1.2 and moved.max() > 1.2
+    turned = seen(rotate=30.0)
+    chex.assert_trees_all_close(np.hypot(*turned.T), np.full(40, 5.0), atol=0.1)
+    angles = np.rad2deg(np.arctan2(turned[:, 0], turned[:, 1]))
+    assert np.abs(angles).max() <= 30.5 and angles.min() < -15 and angles.max() > 15
+    resized = seen(scale=1.25)
+    chex.assert_trees_all_close(resized[:, 0], np.zeros(40), atol=0.05)
+    assert 3.9 < resized[:, 1].min() < 4.5 and 5.6 < resized[:, 1].max() < 6.35
+    spot = _spot(15, 12)
+    slanted = seen(shear=0.3)
+    assert np.abs(slanted[:, 1]).max() <= 1.6 and slanted[:, 1].min() < -0.7 and slanted[:, 1].max() > 0.7
+    outside = augment.affine(np.ones((6, 6, 1)), key=keys[3], shift=3.0, fill=-1.0)
+    assert float(outside.min()) == -1.0
