@@ -142,3 +142,37 @@ def test_senseless_settings_and_networks_are_one_sentence(images, tmp_path):
     judge = dataclasses.replace(images, input=nd.domain.Units(4))
     with pytest.raises(ValueError, match="not a generator"):
         SampleWatcher(tmp_path)(1, judge)
+
+
+class Judge(nn.Module):
+    """One score an example."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return nn.Dense(1)(x.reshape(len(x), -1))
+
+
+def test_with_the_training_loop_a_kill_changes_no_file(tmp_path):
+    from nd_jax.training import gan
+
+    examples = np.random.default_rng(0).uniform(size=(8, 6, 6, 1)).astype(np.float32)
+    task = gan.GanTask({"x": examples}, lambda key, example: example["x"], Image((6, 6, 1)), latent=4)
+    settings = gan.Settings(steps=6, batch_size=4, log_every=1, save_every=2, watch_every=1, ema=0.5)
+
+    def killed(step, generator, discriminator):
+        if step == 5:
+            raise KeyboardInterrupt
+
+    def train(folder, *more):
+        watchers = [SampleWatcher(folder, count=5, listed=2), *more]
+        return gan.train(Maker((6, 6, 1)), Judge(), task, settings, folder=folder, progress=False, watchers=watchers)
+
+    whole = train(tmp_path / "whole")
+    assert [line["step"] for line in whole.log if "sample_spread" in line] == [1, 2, 3, 4, 5, 6]
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "again", killed)
+    assert "sheets/00000005.png" in files(tmp_path / "again" / "samples")
+    train(tmp_path / "again")
+    assert files(tmp_path / "again" / "samples") == files(tmp_path / "whole" / "samples")
+    with Pillow.open(tmp_path / "again" / "samples" / "training.gif") as gif:
+        assert gif.n_frames == 6
