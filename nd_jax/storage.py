@@ -314,10 +314,17 @@ def _widened(folder: pathlib.Path, variables: dict[str, Any], stored: Any) -> di
     return {**variables, "params": params}
 
 
-def _write_arrays(folder: pathlib.Path, tree: Any) -> None:
+def _checkpointer() -> Any:
+    """Orbax's, which waits for no other process: of several hosts one writes, and each reads for itself."""
     import orbax.checkpoint as ocp
 
-    with ocp.StandardCheckpointer() as checkpointer:
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me})
+    return ocp.StandardCheckpointer(multiprocessing_options=alone)
+
+
+def _write_arrays(folder: pathlib.Path, tree: Any) -> None:
+    with _checkpointer() as checkpointer:
         checkpointer.save(folder, tree)
         checkpointer.wait_until_finished()
     # Orbax notes where it wrote, which is a folder of this machine that is gone when the network is moved into place.
@@ -340,13 +347,11 @@ def _fingerprint(folder: pathlib.Path) -> str:
 
 
 def _read_arrays(folder: pathlib.Path, target: Any) -> Any:
-    import orbax.checkpoint as ocp
-
     arrays = folder / _ARRAYS
     if not arrays.is_dir():
         raise NetworkFileError(f"{folder} has no folder {_ARRAYS!r} with the weights")
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
+        with _checkpointer() as checkpointer:
             stored = checkpointer.metadata(arrays).item_metadata
             if stored is None:
                 raise NetworkFileError(f"the arrays in {arrays} cannot be read: their list is missing or damaged")

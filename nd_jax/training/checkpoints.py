@@ -2,7 +2,11 @@
 
 Orbax's CheckpointManager behind one save / restore pair. Arrays are written as plain numpy, so a run that was started
 on eight accelerators goes on on one CPU; notes (data position, best score, counters, settings) are JSON beside them.
-A checkpoint is complete or it is not there: what a killed process left half-written is never offered for restoring.
+A checkpoint is complete or it is not there: what a killed process left half-written is never offered for restoring,
+and one whose files were damaged afterwards is put aside for the one before it.
+
+With several processes the first one alone reads and writes, so the folder may be on its own disk; the others get what
+it read, wait while it writes, and fail when it fails.
 """
 
 from __future__ import annotations
@@ -12,13 +16,18 @@ import dataclasses
 import logging
 import pathlib
 import re
+import warnings
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
+from nd_jax.training import hosts
+
 Tree = Any
+_CHECKSUM = "crc32"
 
 
 class CheckpointError(OSError):
@@ -46,18 +55,9 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Any, *, keep: int = 2):
-        import orbax.checkpoint as ocp
-
         self.folder = pathlib.Path(folder).expanduser().absolute()
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, create=False, cleanup_tmp_directories=True, enable_async_checkpointing=False
-        )
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with _quiet():
-                self._manager = ocp.CheckpointManager(self.folder, options=options, item_names=("arrays", "notes"))
-        except OSError as error:
-            raise CheckpointError(f"checkpoints cannot be kept in {self.folder}: {_reason(error)}") from error
+        self._manager: Any = None
+        self._latest = hosts.led(lambda: self._open(keep), CheckpointError)
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -66,14 +66,15 @@ class Checkpoints:
         self.close()
 
     def close(self) -> None:
-        """Waits for what is being written."""
-        with _quiet():
-            self._manager.close()
+        """Ends what Orbax keeps running."""
+        if self._manager is not None:
+            with _quiet():
+                self._manager.close()
 
     @property
     def latest(self) -> int | None:
         """The step of the last complete checkpoint, or None."""
-        return self._manager.latest_step()
+        return self._latest
 
     def save(self, step: int, arrays: Tree, notes: dict[str, Any]) -> None:
         """Writes one checkpoint.
@@ -86,9 +87,63 @@ class Checkpoints:
         Raises:
           CheckpointError: the disk refuses (full, read-only, gone). The checkpoints before this one are kept.
         """
+        self._latest = hosts.led(lambda: self._write(step, arrays, notes), CheckpointError)
+
+    def restore(self, like: Tree) -> Checkpoint | None:
+        """Reads the last complete checkpoint; when its files are damaged, with a warning, the one before it.
+
+        Args:
+          like: a tree of the same structure, shapes and types (a fresh state).
+
+        Returns:
+          The checkpoint, with numpy leaves in the structure of `like`; None when there is none yet.
+
+        Raises:
+          CheckpointError: it was made by a run with another network or optimizer, or all there are are damaged.
+        """
+        target = jax.tree.map(lambda leaf: np.zeros(np.shape(leaf), leaf.dtype), jax.device_get(like))
+        arrays = target
+
+        def read() -> tuple[int, dict[str, Any]] | None:
+            nonlocal arrays
+            found = self._read(target)
+            if found is None:
+                return None
+            arrays = found.arrays
+            return found.step, found.notes
+
+        found = hosts.led(read, CheckpointError)
+        if found is None:
+            return None
+        self._latest, notes = found
+        return Checkpoint(self._latest, hosts.same_everywhere(arrays), notes)
+
+    # --- what process 0 does ------------------------------------------------------------------------------------------
+
+    def _open(self, keep: int) -> int | None:
+        import orbax.checkpoint as ocp
+
+        me = jax.process_index()
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep,
+            create=False,
+            cleanup_tmp_directories=True,
+            enable_async_checkpointing=False,
+            multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me}),
+        )
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with _quiet():
+                self._manager = ocp.CheckpointManager(self.folder, options=options, item_names=("arrays", "notes"))
+        except OSError as error:
+            raise CheckpointError(f"checkpoints cannot be kept in {self.folder}: {_reason(error)}") from error
+        return self._manager.latest_step()
+
+    def _write(self, step: int, arrays: Tree, notes: dict[str, Any]) -> int:
         import orbax.checkpoint as ocp
 
         plain = jax.tree.map(np.asarray, jax.device_get(arrays))
+        notes = {**notes, _CHECKSUM: _checksum(plain)}
         before = self.latest
         try:
             with _quiet():
@@ -103,31 +158,33 @@ class Checkpoints:
             raise CheckpointError(
                 f"checkpoint of step {step} cannot be written to {self.folder}: {_reason(error)}; {kept}"
             ) from error
+        return step
 
-    def restore(self, like: Tree) -> Checkpoint | None:
-        """Reads the last complete checkpoint.
+    def _read(self, target: Tree) -> Checkpoint | None:
+        damaged: list[tuple[int, CheckpointError]] = []
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                found = self._read_step(step, target)
+            except CheckpointError as error:
+                damaged.append((step, error))
+                continue
+            for other, reason in damaged:
+                self._put_aside(other, reason, step)
+            return found
+        if damaged:
+            raise damaged[0][1]
+        return None
 
-        Args:
-          like: a tree of the same structure, shapes and types (a fresh state).
-
-        Returns:
-          The checkpoint, with numpy leaves in the structure of `like`; None when there is none yet.
-
-        Raises:
-          CheckpointError: it was made by a run with another network or optimizer, or its files are damaged.
-        """
+    def _read_step(self, step: int, target: Tree) -> Checkpoint:
         import orbax.checkpoint as ocp
 
-        step = self.latest
-        if step is None:
-            return None
-        target = jax.tree.map(lambda leaf: np.zeros(np.shape(leaf), leaf.dtype), jax.device_get(like))
         try:
             with _quiet():
                 found = self._manager.restore(
                     step,
                     args=ocp.args.Composite(arrays=ocp.args.StandardRestore(target), notes=ocp.args.JsonRestore()),
                 )
+            notes = dict(found["notes"])
         except Exception as error:
             raise CheckpointError(
                 f"the checkpoint of step {step} in {self.folder} does not fit this run or is damaged: {_reason(error)}"
@@ -140,7 +197,38 @@ class Checkpoints:
                     f"the checkpoint of step {step} in {self.folder} does not fit this run: "
                     f"{jax.tree_util.keystr(path)} has shape {leaf.shape} there and {wanted.shape} here"
                 )
-        return Checkpoint(step, found["arrays"], dict(found["notes"]))
+        written, read = notes.pop(_CHECKSUM, None), _checksum(found["arrays"])
+        # Checkpoints of earlier versions have no checksum, and arrays that were read as another type another one.
+        if written is not None and written["types"] == read["types"] and written != read:
+            raise CheckpointError(
+                f"the checkpoint of step {step} in {self.folder} is damaged: its arrays are not those that were written"
+            )
+        return Checkpoint(step, found["arrays"], notes)
+
+    def _put_aside(self, step: int, reason: CheckpointError, instead: int) -> None:
+        """Renames a damaged checkpoint, so that the run can write that step again and a person can look at it."""
+        aside = self.folder / f"damaged-{step}"
+        try:
+            for count in range(2, 100):
+                if not aside.exists():
+                    break
+                aside = self.folder / f"damaged-{step}-{count}"
+            (self.folder / str(step)).rename(aside)
+        except OSError as refused:
+            raise CheckpointError(f"{reason}; and it cannot be put aside: {_reason(refused)}") from refused
+        self._manager.reload()
+        warnings.warn(
+            f"{reason}; it is now {aside.name}, and the run goes on from the checkpoint of step {instead}", stacklevel=6
+        )
+
+
+def _checksum(arrays: Tree) -> dict[str, int]:
+    """Of the types and the bytes of all leaves in order: Orbax does not notice when stored values were changed."""
+    types = found = 0
+    for leaf in jax.tree.leaves(arrays):
+        types = zlib.crc32(str(leaf.dtype).encode(), types)
+        found = zlib.crc32(leaf.tobytes(), found)
+    return {"types": types, "bytes": found}
 
 
 _DISK = re.compile(

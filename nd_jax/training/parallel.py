@@ -22,6 +22,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from nd_jax.networks.layers import MinibatchDeviation, PhaseShuffle
+from nd_jax.training import hosts
 
 AXIS = "devices"
 
@@ -35,8 +36,13 @@ def mean(tree: Tree) -> Tree:
 
 
 def replicate(tree: Tree, devices: Sequence[jax.Device]) -> Tree:
-    """Puts one copy of every leaf on every device, laid out as `data_parallel` wants it (so that donation works)."""
+    """Puts one copy of every leaf on every device, laid out as `data_parallel` wants it (so that donation works).
+
+    With several processes the copies are of process 0's leaves: what hosts of different make have computed for
+    themselves, such as initial parameters, may differ in the last bit.
+    """
     sharding = NamedSharding(Mesh(np.asarray(devices), (AXIS,)), PartitionSpec())
+    tree = hosts.same_everywhere(tree)
     return jax.tree.map(lambda leaf: jax.device_put(jnp.array(leaf, copy=True), sharding), tree)
 
 
@@ -47,18 +53,38 @@ def place(batch: Tree, devices: Sequence[jax.Device]) -> Tree:
 
 
 def data_parallel(step: Step, devices: Sequence[jax.Device]) -> Step:
-    """Runs a step on all devices at once.
+    """Runs a step on all devices of all processes at once.
 
     Args:
       step: (state, batch) -> (state, metrics), which must end up the same on every device: use `mean`.
-      devices: the local devices.
+      devices: the local devices, at the same places among the local devices of every process.
 
     Returns:
       A function of the replicated state (donated: do not use the old one again) and of a batch whose leaves have the
       leading axis `len(devices)`, as `data.batches(device_count=...)` gives. State and metrics come back replicated,
       without a device axis.
     """
-    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=0, devices=list(devices))
+    run = jax.pmap(
+        step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=0, devices=_of_all_processes(devices)
+    )
+    if jax.process_count() == 1 or len(devices) == 1 or devices[0].platform != "cpu":
+        return run
+
+    def one_at_a_time(state: Tree, batch: Tree) -> tuple[Tree, Tree]:
+        # Two devices of one process may take up two steps in another order than those of the other process: a deadlock.
+        return jax.block_until_ready(run(state, batch))
+
+    return one_at_a_time
+
+
+def _of_all_processes(devices: Sequence[jax.Device]) -> list[jax.Device]:
+    """The devices at the same places in every process, one process after the other."""
+    if jax.process_count() == 1:
+        return list(devices)
+    places = [jax.local_devices().index(device) for device in devices]
+    return [
+        jax.local_devices(process_index=process)[place] for process in range(jax.process_count()) for place in places
+    ]
 
 
 def several(step: Step) -> Step:

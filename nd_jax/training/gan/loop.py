@@ -1,7 +1,8 @@
 """Training of a GAN, from top to bottom: data, networks, step, checkpoint, loop, watchers.
 
 Any generator, any discriminator, any loss by name. A run that is killed at any moment goes on from its last checkpoint
-and ends bit-identical.
+and ends bit-identical; SIGTERM and Ctrl-C end it after the step, with a checkpoint. On several hosts (`hosts`) the same
+call runs in every process, and process 0 writes.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,8 +20,8 @@ import optax
 
 from nd_jax import data
 from nd_jax.network import Network
-from nd_jax.training import parallel
-from nd_jax.training.gan.record import Line, Record, Window, snapshot_steps
+from nd_jax.training import hosts, parallel
+from nd_jax.training.gan.record import Line, Record, snapshot_steps
 from nd_jax.training.gan.settings import Settings
 from nd_jax.training.gan.state import initial_state
 from nd_jax.training.gan.step import Gan, make_step
@@ -77,7 +77,7 @@ def train(
       folder: gets checkpoints/, metrics.jsonl, metrics.csv and, when asked for, history/STEP/{generator,discriminator}
         and tensorboard/; None keeps nothing on disk.
       recipe: what else must be the same for a run to go on, beside the settings; plain values by name.
-      devices: local devices to use, default all.
+      devices: local devices to use, default all; on several hosts the same places on each.
       progress: whether a bar with the remaining time is drawn on stderr.
       watchers: called every `watch_every` steps and at the end with (step, generator, discriminator); figures that
         they return join that line of the log.
@@ -88,6 +88,7 @@ def train(
     Raises:
       TrainingError: a loss, score or gradient is not finite (names the step), or replicas differ.
       CheckpointError: a checkpoint cannot be written, or the one found does not fit.
+      Stopped: SIGTERM or SIGINT came (`hosts.stop_on_signals`), and all is saved; only with a folder.
       ValueError: something does not fit together, or the folder holds a run with other settings.
     """
     # --- data ---------------------------------------------------------------------------------------------------------
@@ -123,38 +124,40 @@ def train(
 
     # --- loop ---------------------------------------------------------------------------------------------------------
     stream = _placed(order(position=record.done * updates), updates, devices)
-    with record, _bar(settings.steps, record.done, progress) as bar, data.prefetch(stream) as ready:
-        if record.done == 0 and 0 in snapshots:
-            _keep(record, 0, networks(state))
-        while record.done < settings.steps:
-            at = record.done
-            until = min(at - at % settings.save_every + settings.save_every, settings.steps)
-            while at < until:
-                end = min(at - at % settings.log_every + settings.log_every, until)
-                window = Window(at)
-                start = at
-                while at < end:
-                    size = min(per_call, end - at)
-                    batches = list(itertools.islice(ready, size))
-                    if size == 1:
-                        state, metrics = one(state, batches[0])
-                    else:
-                        state, metrics = several(state, jax.tree.map(_stack, *batches))
-                    window.add(metrics)
-                    at += size
-                figures = window.means(record.saved) | {
+    bar = _bar(settings.steps, record.done, progress and hosts.leads())
+    stop_on_signals = hosts.stop_on_signals(record.folder is not None)
+    with record, bar, data.prefetch(stream) as ready, stop_on_signals as stop_asked:
+        at, stop = record.done, False
+        if at == 0 and at in snapshots:
+            _keep(record, at, networks(state))
+        while at < settings.steps and not stop:
+            start, end = at, min(at - at % settings.log_every + settings.log_every, settings.steps)
+            while at < end and not stop:
+                size = min(per_call, end - at)
+                batches = list(itertools.islice(ready, size))
+                if size == 1:
+                    state, metrics = one(state, batches[0])
+                else:
+                    state, metrics = several(state, jax.tree.map(_stack, *batches))
+                record.window.add(metrics)
+                at += size
+                stop = stop_asked()
+            if at == end:
+                figures = record.window.means(record.saved) | {
                     "generator_lr": float(settings.learning_rate(settings.generator_lr)(at - 1)),
                     "discriminator_lr": float(settings.learning_rate(settings.discriminator_lr)(at - 1)),
                 }
                 if at in snapshots:
                     _keep(record, at, networks(state))
                 if watchers and (at == settings.steps or (settings.watch_every and at % settings.watch_every == 0)):
-                    for watcher in watchers:
-                        figures |= watcher(at, *networks(state)) or {}
+                    figures |= hosts.led(functools.partial(_watched, watchers, at, networks(state)))
                 line = record.add(at, figures, (at - start) * settings.batch_size)
                 bar.set_postfix_str(_said(line), refresh=False)
-                bar.update(at - start)
-            record.save(at, state)
+            bar.update(at - start)
+            if stop or at % settings.save_every == 0 or at == settings.steps:
+                record.save(at, state)
+    if stop:
+        raise hosts.Stopped(f"stopped by a signal after step {at}, saved in {folder}: the same command goes on from it")
     made, judge = networks(state)
     return TrainedGan(made, judge, record.done, record.seconds, record.lines)
 
@@ -194,13 +197,26 @@ def _stack(*leaves: Any) -> Any:
     return np.stack(leaves, axis=1)
 
 
+def _watched(watchers: Sequence[Watcher], step: int, networks: tuple[Network, Network]) -> dict[str, Any]:
+    """The figures of all watchers."""
+    figures: dict[str, Any] = {}
+    for watcher in watchers:
+        found = watcher(step, *networks) or {}
+        figures |= {name: np.asarray(value).tolist() for name, value in found.items()}
+    return figures
+
+
 def _keep(record: Record, step: int, networks: tuple[Network, Network]) -> None:
     """Writes both networks of a step into history/, once."""
     if record.folder is None:
         return
-    for name, network in zip(("generator", "discriminator"), networks, strict=True):
-        place = pathlib.Path(record.folder) / "history" / f"{step:08d}" / name
-        network.save(place, overwrite=True)
+    place = record.folder / "history" / f"{step:08d}"
+
+    def write() -> None:
+        for name, network in zip(("generator", "discriminator"), networks, strict=True):
+            network.save(place / name, overwrite=True)
+
+    hosts.led(write)
 
 
 def _said(line: Line) -> str:
