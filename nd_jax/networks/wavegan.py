@@ -33,6 +33,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from nd_jax.networks import conditional
 from nd_jax.networks.conv import Conv, conv_general_dilated
@@ -67,8 +68,9 @@ class UpConv(nn.Module):
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
         numbers = ("NWC", "WIO", "NWC")
         if self.upsample == "nearest":
-            y = jnp.repeat(x, STRIDE, axis=1)
-            y = conv_general_dilated(y, kernel, (1,), "SAME", dimension_numbers=numbers)
+            kernel, padding = _summed(kernel)
+            y = conv_general_dilated(x, kernel, (1,), (padding,), dimension_numbers=numbers)
+            y = y.reshape(y.shape[0], STRIDE * y.shape[1], self.features)
         else:
             reach = self.kernel_size - 1
             left = (self.kernel_size - STRIDE) // 2
@@ -76,6 +78,29 @@ class UpConv(nn.Module):
             flipped = jnp.flip(kernel, 0)
             y = conv_general_dilated(x, flipped, (1,), (padding,), (STRIDE,), dimension_numbers=numbers)
         return y + bias[None, None, :]
+
+
+def _summed(kernel: jax.Array) -> tuple[jax.Array, tuple[int, int]]:
+    """The kernel of a convolution "SAME" of a signal in which every value stands four times, for the signal itself.
+
+    Taps that meet the same value are added first, which leaves a quarter of the products.
+
+    Args:
+      kernel: (length, in, out).
+
+    Returns:
+      The kernel (length', in, 4 * out), whose channels are four steps of the output, and its padding.
+    """
+    length, channels, features = kernel.shape
+    left = (length - 1) // 2
+    # Tap t of output step p reads value (p + t - left) // 4, counted from that of the step's own.
+    first, last = -left // STRIDE, (STRIDE - 1 + length - 1 - left) // STRIDE
+    meets = np.zeros((last - first + 1, STRIDE, length), np.float32)
+    for step in range(STRIDE):
+        for tap in range(length):
+            meets[(step + tap - left) // STRIDE - first, step, tap] = 1.0
+    together = jnp.einsum("vst,tio->viso", meets.astype(kernel.dtype), kernel, precision=jax.lax.Precision.HIGHEST)
+    return together.reshape(last - first + 1, channels, STRIDE * features), (-first, last)
 
 
 class Generator(nn.Module):

@@ -16,7 +16,7 @@ from nd_jax import networks, taps
 from nd_jax.networks import wavegan
 from nd_jax.networks.importers import wavegan as importer
 from nd_jax.networks.layers import PhaseShuffle, phase_shuffle
-from nd_jax.networks.wavegan import Discriminator, Generator
+from nd_jax.networks.wavegan import Discriminator, Generator, UpConv
 
 SMALL_G = {"samples": 64, "layers": 2, "dim": 2, "latent": 5}
 SMALL_D = {"layers": 2, "dim": 2}
@@ -105,6 +105,33 @@ def test_fewer_samples_keep_the_layers(samples, start):
     assert made.shape == (2, samples, 1)
     judge = Discriminator(dim=2)
     assert jax.eval_shape(lambda: judge.init_with_output(jax.random.key(0), jnp.zeros(made.shape))[0]).shape == (2, 1)
+
+
+@pytest.mark.parametrize("size", [25, 24, 9, 4])
+def test_nearest_is_every_value_four_times_and_a_convolution(size, getkey):
+    x = jax.random.normal(getkey(), (2, 6, 3))
+    layer = UpConv(2, size, "nearest")
+    variables = jax.jit(layer.init)(getkey(), x)
+    numbers = ("NWC", "WIO", "NWC")
+    kernel = variables["params"]["kernel"]
+    assert kernel.shape == (size, 3, 2)
+    expected = jax.lax.conv_general_dilated(jnp.repeat(x, 4, axis=1), kernel, (1,), "SAME", dimension_numbers=numbers)
+    chex.assert_trees_all_close(layer.apply(variables, x), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [25, 24, 9, 4])
+def test_zeros_is_the_gradient_of_a_convolution_of_stride_four(size, getkey):
+    x = jax.random.normal(getkey(), (2, 6, 3))
+    layer = UpConv(2, size)
+    variables = jax.jit(layer.init)(getkey(), x)
+    numbers = ("NWC", "WIO", "NWC")
+
+    def shorten(y):
+        kernel = variables["params"]["kernel"].swapaxes(1, 2)
+        return jax.lax.conv_general_dilated(y, kernel, (4,), "SAME", dimension_numbers=numbers)
+
+    expected = jax.vjp(shorten, jnp.zeros((2, 24, 2)))[1](x)[0]
+    chex.assert_trees_all_close(layer.apply(variables, x), expected, rtol=1e-4, atol=1e-6)
 
 
 # --- phase shuffle ----------------------------------------------------------------------------------------------------
