@@ -16,7 +16,16 @@ from nd_jax.runtime import require
 # Title, name of the y axis, whether it is logarithmic, and {key of the log: what the legend says}.
 _PANELS = (
     ("Losses", "loss", False, {"discriminator_loss": "discriminator", "generator_loss": "generator", "loss": "loss"}),
-    ("What the discriminator says", "score", False, {"real_score": "D(x), real", "fake_score": "D(G(z)), generated"}),
+    (
+        "What the discriminator says",
+        "score",
+        False,
+        {
+            "real_score": "D(x), real",
+            "fake_score": "D(G(z)), generated",
+            "fake_score_after": "D(G(z)), after D's update",
+        },
+    ),
     (
         "Gradients",
         "norm",
@@ -121,6 +130,12 @@ def _draw(axes: Any, lines: Sequence[Mapping[str, Any]], panel: tuple[str, str, 
         logarithmic = logarithmic and min(values) > 0
     if logarithmic:
         axes.set_yscale("log")
+    elif name != "loss":
+        drawn = np.concatenate([line.get_ydata() for line in axes.lines])
+        if drawn.min() >= 0:
+            # From zero, or the smallest change looks like an event.
+            axes.set_ylim(0, 1.08 * drawn.max() or 1)
+    axes.set_xlim(0, 1.03 * max(line["step"] for line in lines if _number(line.get("step"))))
     axes.set_title(head[:1].upper() + head[1:], fontsize=11, loc="left")
     axes.set_xlabel(x)
     axes.set_ylabel(name)

@@ -189,6 +189,8 @@ def test_curves_show_every_figure_over_the_steps(tmp_path, monkeypatch):
     assert panels["Gradients"].get_yscale() == "log"
     assert [line.get_label() for line in panels["Judge"].lines] == ["inception", "confidence"]
     assert list(panels["Judge"].lines[0].get_xdata()) == [20, 30]
+    assert panels["Sample spread"].get_ylim()[0] == 0, "a constant figure looks constant"
+    assert all(axes.get_xlim() == pytest.approx((0, 30.9)) for axes in panels.values())
 
 
 def test_an_empty_log_is_one_sentence(tmp_path):
