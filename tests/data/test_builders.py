@@ -202,12 +202,21 @@ def test_mnist(manual, compressed):
         (idx(np.zeros((3, 28, 28), np.uint8))[:-5], "should hold 2352 bytes .* but holds 2347"),
         (gzip.compress(b"x" * 100, mtime=0)[:-9], "is damaged"),
         (idx(np.zeros((3, 28, 28), np.uint8)), "3 train images, but 12 labels"),
+        (idx(np.zeros((0, 28, 28), np.uint8)), "there are no train images$"),
+        (idx(np.zeros((12, 32, 30), np.uint8)), "the train images have 32 x 30 pixels, but MNIST's 28 x 28$"),
     ],
 )
 def test_damaged_mnist_is_named(manual, content, message):
     write_mnist(manual)
     (manual / "train-images-idx3-ubyte").write_bytes(content)
     with pytest.raises(ValueError, match=message):
+        load("mnist", manual)
+
+
+def test_labels_out_of_range_are_named(manual):
+    write_mnist(manual)
+    (manual / "train-labels-idx1-ubyte").write_bytes(idx(np.full(12, 11, np.uint8)))
+    with pytest.raises(ValueError, match="label 11 among the train labels, but digits are 0 to 9$"):
         load("mnist", manual)
 
 

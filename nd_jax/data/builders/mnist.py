@@ -15,6 +15,7 @@ from nd_jax.data.builders.base import Builder, Example, LayoutError, find_root
 
 _STEMS = {"train": "train", "test": "t10k"}
 _IDX_UINT8 = 0x08
+_SIZE = (28, 28)
 
 
 class MNIST(Builder):
@@ -29,7 +30,7 @@ class MNIST(Builder):
         "t10k-labels-idx1-ubyte here, with or without .gz (for example from "
         "https://storage.googleapis.com/cvdf-datasets/mnist/)"
     )
-    content = {"image": ((28, 28, 1), np.uint8)}
+    content = {"image": ((*_SIZE, 1), np.uint8)}
     features = {"label": tuple("0123456789")}
 
     def splits(self, folder: pathlib.Path) -> dict[str, list[Example]]:
@@ -37,6 +38,13 @@ class MNIST(Builder):
         for split, stem in _STEMS.items():
             images = read_idx(_find(folder, f"{stem}-images-idx3-ubyte"), axes=3)
             labels = read_idx(_find(folder, f"{stem}-labels-idx1-ubyte"), axes=1)
+            if not len(images):
+                raise ValueError(f"{folder}: there are no {split} images")
+            if images.shape[1:] != _SIZE:
+                raise ValueError(
+                    f"{folder}: the {split} images have {_pixels(images.shape[1:])} pixels, but MNIST's "
+                    f"{_pixels(_SIZE)}"
+                )
             if len(images) != len(labels):
                 raise ValueError(f"{folder}: {len(images)} {split} images, but {len(labels)} labels")
             if labels.size and labels.max() > 9:
@@ -49,6 +57,10 @@ class MNIST(Builder):
 
     def read(self, example: Example) -> dict[str, Any]:
         return {"image": example.source[..., None]}
+
+
+def _pixels(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def _find(folder: pathlib.Path, stem: str) -> pathlib.Path:
