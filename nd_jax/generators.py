@@ -104,7 +104,7 @@ def make(network: Network, given: Any) -> Any:
       given: as `inputs` makes them.
 
     Returns:
-      (n, *output.shape) numpy, or a dict of parts.
+      (n, *output.shape) numpy float32, or a dict of parts.
     """
     count = len(jax.tree.leaves(given)[0])
     made = []
@@ -112,7 +112,10 @@ def make(network: Network, given: Any) -> Any:
         part = jax.tree.map(lambda leaf, at=start: np.asarray(leaf)[at : at + _BATCH], given)
         missing = _BATCH - len(jax.tree.leaves(part)[0])
         full = jax.tree.map(lambda leaf, more=missing: np.concatenate([leaf, np.repeat(leaf[-1:], more, 0)]), part)
-        made.append(jax.tree.map(lambda leaf, less=missing: np.asarray(leaf)[: _BATCH - less], network(full)))
+        # NumPy has no bfloat16 that it could save.
+        made.append(
+            jax.tree.map(lambda leaf, less=missing: np.asarray(leaf, np.float32)[: _BATCH - less], network(full))
+        )
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *made)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import chex
 import flax.linen as nn
 import jax
@@ -53,6 +55,14 @@ def test_a_sample_depends_on_seed_and_number_only(plain):
     for count in (1, 3, 17):
         chex.assert_trees_all_equal(generators.make(plain, many[:count]), made[:count])
     chex.assert_trees_all_close(made, np.asarray(plain(many)), atol=1e-6)
+
+
+def test_outputs_are_float32_whatever_the_network_computes_in(plain):
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), plain.variables)
+    network = dataclasses.replace(plain, variables=half)
+    given = generators.inputs(plain, 0, 2).astype(jnp.bfloat16)
+    assert network(given).dtype == jnp.bfloat16
+    assert generators.make(network, given).dtype == np.float32
 
 
 def test_classes_come_in_turn(conditional):

@@ -115,7 +115,7 @@ class SampleWatcher:
     def _forget(self, place: pathlib.Path, step: int, generator: Network) -> None:
         """Removes what later steps left, and all there is when it is of other latents or another kind of output."""
         about = {
-            **{field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "folder"},
+            **{name: getattr(self, name) for name in ("seed", "count", "animated", "columns")},
             "input": generator.input.to_dict(),
             "output": generator.output.to_dict(),
         }
