@@ -50,9 +50,8 @@ def frechet_distance(a: Any, b: Any) -> float:
 
     |mu_a - mu_b|^2 + tr(S_a) + tr(S_b) - 2 tr((S_a S_b)^(1/2)); source: Dowson & Landau 1982, Heusel et al. 2017
     ("FID"). The last trace is the sum of the singular values of R_a R_b', with S = R'R from a QR decomposition of the
-    centred
-    features: no square root of a matrix, no eigenvalue that ought to be 0 and is below, no covariance squared in its
-    condition; covariances without full rank are nothing special.
+    centred features: no square root of a matrix, no eigenvalue that ought to be 0 and is below; covariances without
+    full rank are nothing special.
 
     Biased upwards by about (a constant) / n: state `frechet_infinity` instead.
 
