@@ -130,10 +130,11 @@ def judge(
     Raises:
       ValueError: sets that do not fit each other, as the metrics; one sentence.
     """
-    known, real, made = _heard("train", train), _heard("held_out", held_out), _heard("generated", generated)
+    known = _heard("train", train)
+    real, made = _heard("held_out", held_out, known), _heard("generated", generated, known)
     to_rows = {"real": real[: len(made)], "generated": made}
     if untrained is not None:
-        to_rows["untrained"] = _heard("untrained", untrained)[: len(made)]
+        to_rows["untrained"] = _heard("untrained", untrained, known)[: len(made)]
     if asked is not None and np.shape(asked) != (len(made),):
         raise ValueError(f"asked must be ({len(made)},), one class a sample, got {np.shape(asked)}")
     reference = known.features[sets.draws(jax.random.fold_in(key, 0)).permutation(len(known))[:reference_limit]]
@@ -178,9 +179,16 @@ def judge(
     return {"rows": rows, "ratios": ratios, "settings": settings}
 
 
-def _heard(name: str, given: Any) -> Heard:
-    probabilities, features = (given.probabilities, given.features) if isinstance(given, Heard) else given
-    return Heard(sets.probabilities(probabilities), sets.features(name, features))
+def _heard(name: str, given: Any, beside: Heard | None = None) -> Heard:
+    said, features = (given.probabilities, given.features) if isinstance(given, Heard) else given
+    found = Heard(
+        sets.probabilities(said),
+        sets.features(name, features, dimensions=beside.features.shape[1] if beside else None),
+    )
+    if beside and found.probabilities.shape[1] != beside.probabilities.shape[1]:
+        classes, others = found.probabilities.shape[1], beside.probabilities.shape[1]
+        raise ValueError(f"{name} has probabilities of {classes} classes, and the set beside it of {others}")
+    return found
 
 
 def _frechet(reference: np.ndarray, samples: np.ndarray, key: Any) -> dict[str, Any]:
