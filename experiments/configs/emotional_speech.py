@@ -1,13 +1,14 @@
 """Emotional speech as a GAN is shown it: features, splits and classes of "Activation Maximization with a Prior".
 
-Two ways from recordings to 80 bands x 160 frames (1.86 s at 22,050 Hz):
+Two ways from recordings to 80 bands x 160 frames (1.85 s at 22,050 Hz):
 
   `arrays`, `example`                 ours: log-mels in dBFS between a fixed floor and full scale, so that what is loud,
                                       quiet or silent stays so; every value can be played
   `source_arrays`, `source_example`   the source's: Tacotron's natural-log mels, each crop stretched to 0 ... 1 by its
-                                      own minimum and maximum, which makes noise of the pauses in quiet sounds
+                                      own minimum and maximum, so that levels of two examples cannot be compared
 
-and the source's experiment: `four` classes, `tess_part` and `ravdess_part` for its 2,000 / 232 / 232 recordings.
+and the source's experiment: `four` classes, `tess_part` and `ravdess_part`, and `source_corpus` for its 2,000 / 232 /
+232 recordings.
 """
 
 from __future__ import annotations
@@ -221,3 +222,37 @@ def ravdess_part(actors: Sequence[Any]) -> np.ndarray:
     """The source's split of RAVDESS: actors 1-20, 21-22, 23-24; (n,) actors -> (n,) int32, 0 = train, 1, 2 = test."""
     number = np.asarray([int(actor) for actor in actors], np.int32)
     return ((number > 20).astype(np.int32) + (number > 22)).astype(np.int32)
+
+
+def source_corpus(tess: Clips, ravdess: Clips) -> tuple[Clips, np.ndarray]:
+    """The recordings of the source's experiment, and its split.
+
+    The source's GAN is trained on all of them, also on those that its classifiers are tested on; to measure a GAN,
+    train it on part 0.
+
+    Args:
+      tess: the data set "tess", split "all".
+      ravdess: the data set "ravdess", split "all", at the same sample rate.
+
+    Returns:
+      TESS, then RAVDESS, of the four classes, with the one feature "emotion" that indexes `EMOTIONS`; and (n,) int32:
+      0 = train, 1 = validation, 2 = test.
+
+    Raises:
+      ValueError: two sample rates.
+    """
+    if tess.sample_rate != ravdess.sample_rate:
+        raise ValueError(
+            f"TESS is at {tess.sample_rate} Hz and RAVDESS at {ravdess.sample_rate} Hz; load both with one sample_rate"
+        )
+    part = [
+        tess_part(tess.files, tess.features["speaker"].tolist(), tess.features["emotion"].tolist()),
+        ravdess_part([ravdess.names["speaker"][speaker] for speaker in ravdess.features["speaker"]]),
+    ]
+    emotion = [four(tess), four(ravdess)]
+    chosen = [np.flatnonzero(classes >= 0) for classes in emotion]
+    waves = [clips.waves[row] for clips, rows in zip((tess, ravdess), chosen, strict=True) for row in rows]
+    files = [clips.files[row] for clips, rows in zip((tess, ravdess), chosen, strict=True) for row in rows]
+    labels = np.concatenate([classes[rows] for classes, rows in zip(emotion, chosen, strict=True)])
+    corpus = Clips(waves, tess.sample_rate, {"emotion": labels}, {"emotion": EMOTIONS}, tuple(files))
+    return corpus, np.concatenate([each[rows] for each, rows in zip(part, chosen, strict=True)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import chex
@@ -11,6 +12,8 @@ import pytest
 
 from nd_jax.data import Clips, load
 from nd_jax.experiments.configs import emotional_speech as speech
+from nd_jax.networks import mel_dcgan
+from nd_jax.training.gan import task
 
 
 def clips(waves, rate=speech.SAMPLE_RATE, emotions=("anger",)) -> Clips:
@@ -151,23 +154,53 @@ def test_the_split_of_the_source_has_its_numbers():
     assert place["YAF_neutral/YAF_bite_neutral.wav"] == speech.TRAIN
     assert [place[f"OAF_sadness/OAF_word{number:03d}_sad.wav"] for number in (158, 159, 178, 179)] == [0, 1, 1, 2]
 
+
+def test_the_corpus_of_the_source_is_both_data_sets_in_four_classes():
+    names = ("anger", "disgust", "happiness", "neutral", "sadness")
+    rows = [(speaker, word, name) for speaker in range(2) for word in range(200) for name in range(len(names))]
+    silence = [np.zeros(1, np.int16)]
+    tess = Clips(
+        silence * len(rows),
+        22050,
+        {"emotion": np.asarray([row[2] for row in rows]), "speaker": np.asarray([row[0] for row in rows])},
+        {"emotion": names, "speaker": ("OAF", "YAF")},
+        tuple(f"{'OY'[speaker]}AF_w{word:03d}_{names[name]}.wav" for speaker, word, name in rows),
+    )
     # Two statements, twice each; two intensities, but for neutral.
-    actors, feelings = [], []
-    for actor in range(1, 25):
-        for emotion, count in (("neutral", 4), ("calm", 8), ("happy", 8), ("sad", 8), ("angry", 8), ("fearful", 8)):
-            actors += [f"{actor:02d}"] * count
-            feelings += [emotion] * count
     names = ("neutral", "calm", "happy", "sad", "angry", "fearful")
+    rows = [(actor, name) for actor in range(24) for name in range(6) for _ in range(8 if name else 4)]
     ravdess = Clips(
-        [np.zeros(1, np.int16)] * len(actors),
-        48000,
-        {"emotion": np.asarray([names.index(feeling) for feeling in feelings])},
-        {"emotion": names},
+        silence * len(rows),
+        22050,
+        {"emotion": np.asarray([row[1] for row in rows]), "speaker": np.asarray([row[0] for row in rows])},
+        {"emotion": names, "speaker": tuple(f"{actor:02d}" for actor in range(1, 25))},
+        tuple(f"{actor}-{index}.wav" for index, (actor, _) in enumerate(rows)),
     )
     label = speech.four(ravdess)
-    assert np.bincount(label + 1).tolist() == [192, 288, 192, 192, 192]
-    part = np.concatenate([part, speech.ravdess_part(actors)[label >= 0]])
+    assert np.bincount(label + 1).tolist() == [192, 288, 192, 192, 192]  # others; neutral with calm, happy, sad, angry
+
+    corpus, part = speech.source_corpus(tess, ravdess)
     assert np.bincount(part).tolist() == [2000, 232, 232]
+    assert len(corpus) == 2464 and corpus.names == {"emotion": speech.EMOTIONS}
+    assert np.bincount(corpus.features["emotion"]).tolist() == [400 + 288, 592, 592, 592]
+    for file, emotion, which in zip(corpus.files[:1600], corpus.features["emotion"], part, strict=False):
+        _, word, name = file.removesuffix(".wav").split("_")
+        assert speech.EMOTIONS[emotion][:3] == name[:3]
+        assert which == (int(word[1:]) >= 160) + (int(word[1:]) >= 180)
+    for file, which in zip(corpus.files[1600:], part[1600:], strict=True):
+        assert which == (int(file.split("-")[0]) >= 20) + (int(file.split("-")[0]) >= 22)
+    with pytest.raises(ValueError, match="TESS is at 22050 Hz and RAVDESS at 48000 Hz; load both with one sample_rate"):
+        speech.source_corpus(tess, dataclasses.replace(ravdess, sample_rate=48000))
+
+
+def test_both_ways_fit_the_mel_gan_of_the_source(voices):
+    players = mel_dcgan.Generator(), mel_dcgan.Discriminator()
+    ours, domain = speech.arrays(clips(voices), speech.domain()), speech.domain()
+    task.check(
+        task.GanTask(ours, lambda key, recording: speech.example(key, recording, domain), domain, latent=512), *players
+    )
+    source = speech.source_arrays(clips(voices))
+    task.check(task.GanTask(source, speech.source_example, speech.source_domain(), latent=512), *players)
 
 
 def test_recordings_become_features(shared, tmp_path):
