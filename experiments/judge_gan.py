@@ -30,6 +30,7 @@ from nd_jax.training.gan.loop import Watcher
 _GLANCE = 500
 SEED = 0
 KNOWN = 10_000
+_LEAST = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,9 +91,10 @@ class Judge:
 
     def given(self, x: Any) -> Any:
         """Examples (n, *domain.shape) -> what the network takes, (n, *network.input.shape)."""
-        if not isinstance(self.domain, Waveform):
+        taken = self.network.input
+        if not (isinstance(self.domain, Waveform) and isinstance(taken, LogMel)):
             return x
-        return np.concatenate([_heard(x[at : at + 100, :, 0], self.network.input) for at in range(0, len(x), 100)])
+        return np.concatenate([_heard(x[at : at + 100, :, 0], taken) for at in range(0, len(x), 100)])
 
     def watcher(self, known: Mapping[str, np.ndarray]) -> Watcher:
         """What is called while a GAN is trained, and measures 500 samples of the same latents.
@@ -164,9 +166,17 @@ def real(experiment: GanExperiment, count: int, *, known: bool = False) -> dict[
 
     Returns:
       {"x": (n, *domain.shape), and "label": (n,) of a GAN with classes}.
+
+    Raises:
+      ValueError: there are too few.
     """
     arrays = experiment.task.arrays if known else experiment.held_out
     total = len(next(iter(arrays.values())))
+    if min(total, count) < _LEAST:
+        raise ValueError(
+            f"{min(total, count)} {'training' if known else 'held-out'} examples are too few to measure by: {_LEAST} "
+            'or more are needed; --judge "" measures nothing'
+        )
     chosen = np.sort(np.random.default_rng(0).permutation(total)[:count])
     prepare = jax.jit(jax.vmap(experiment.task.prepare))
     keys = jax.random.split(jax.random.key(0), len(chosen))
@@ -197,15 +207,13 @@ def figures_of(
       What `nd.metrics.judge` gives, and {"judge", "layer", "seed"}.
     """
     given = generators.inputs(generator, SEED, count)
-    heard = {
-        "train": known["x"],
-        "held_out": held_out["x"],
-        "generated": generators.make(generator, given),
-        "untrained": generators.make(_untrained(generator), given),
-    }
+    made, before = (generators.make(one, given) for one in (generator, _untrained(generator)))
     record = metrics.judge(
-        **{name: judge.hear(x) for name, x in heard.items()},
-        key=jax.random.key(SEED),
+        judge.hear(known["x"]),
+        judge.hear(held_out["x"]),
+        judge.hear(made),
+        jax.random.key(SEED),
+        untrained=judge.hear(before),
         labels=judge.network.labels,
         asked=given["label"] if isinstance(given, Mapping) else None,
     )

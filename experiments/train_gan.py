@@ -25,8 +25,9 @@ from typing import Any
 import jax
 
 import nd_jax as nd
+from nd_jax.experiments.configs.emotion_mel_gan import EmotionMelGan
 from nd_jax.experiments.configs.gans import GanRecipe, check_devices
-from nd_jax.experiments.configs.mel_gans import ConditionalMelGan, EmotionMelGan, MelGan
+from nd_jax.experiments.configs.mel_gans import ConditionalMelGan, MelGan
 from nd_jax.experiments.configs.mnist_gans import DcganMnist, DcganMnistSource, WganMnist, WganMnistSource
 from nd_jax.experiments.configs.wavegan import Wavegan
 from nd_jax.experiments.judge_gan import KNOWN, Judge, figures_of, real
@@ -78,9 +79,9 @@ def run(recipe: GanRecipe, *, command: str, progress: bool = True) -> dict[str, 
     with hosts.leader_first():
         experiment = recipe.experiment()
     judge = Judge.load(recipe.judge, experiment.task.domain) if recipe.judge else None
-    known, held_out = (
-        (real(experiment, KNOWN, known=True), real(experiment, recipe.samples)) if judge is not None else (None, None)
-    )
+    known = held_out = {}
+    if judge is not None:
+        known, held_out = real(experiment, KNOWN, known=True), real(experiment, recipe.samples)
     if hosts.leads():
         print(experiment.title)
 

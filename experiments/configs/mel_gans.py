@@ -1,8 +1,7 @@
-"""Speech as log-mels: GANs of spoken digits, with and without a choice of the digit, and one of emotional speech.
+"""Spoken digits as log-mels: a GAN, and one with a choice of the digit.
 
     python experiments/train_gan.py mel-gan --data-dir FSDD --out runs/mel_gan
     python experiments/train_gan.py conditional-mel-gan --data-dir FSDD --out runs/conditional_mel_gan
-    python experiments/train_gan.py emotion-mel-gan --data-dir EMODB --out runs/emotion_mel_gan
 
 FSDD is a copy of https://github.com/Jakobovski/free-spoken-digit-dataset. TIMES
 """
@@ -18,7 +17,6 @@ import jax
 import numpy as np
 
 from nd_jax import data
-from nd_jax.audio import LogMel
 from nd_jax.domain import LogMel as LogMelDomain
 from nd_jax.experiments.configs import describe
 from nd_jax.experiments.configs.gans import DIGITS, GanExperiment, GanRecipe, centred, check_batch, mels, moved
@@ -157,93 +155,4 @@ class ConditionalMelGan(MelGan):
         return (
             dataclasses.replace(generator, classes=count, conditioning=self.given),
             dataclasses.replace(discriminator, classes=count, conditioning=self.conditioning),
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class EmotionMelGan(MelGan):
-    """The mel GAN prior of "Activation Maximization with a Prior in Speech Data" at full size, on emotional speech."""
-
-    out: pathlib.Path = pathlib.Path("runs/emotion_mel_gan")
-    """Where networks, measures, samples and checkpoints go; the same folder again goes on with an interrupted run."""
-    judge: str = ""
-    """The classifier that samples are measured by: a network's folder or the name of a shipped one; "" for none."""
-    data_set: Literal["emodb", "ravdess", "tess"] = "emodb"
-    """Which recordings data_dir has."""
-    latent: int = 512
-    """Size of the latent."""
-    widths: tuple[int, ...] = (512, 256, 128, 64)
-    """Channels of the generator's layers but the last."""
-    critic_widths: tuple[int, ...] = (64, 128, 256, 512)
-    """Channels of the discriminator's convolutions."""
-    batch_norm: bool = True
-    """Whether the discriminator is normalised too; with a penalty on its gradient it must not be."""
-    last_norm: bool = True
-    """Whether a batch norm stands before the generator's last nonlinearity."""
-    shift: int = 16
-    """Recordings are moved by up to so many frames."""
-    held_out: float = 0.1
-    """This share of the recordings, drawn once, is only to measure by."""
-    training: gan.Settings = gan.Settings(
-        steps=301 * 20,
-        batch_size=128,
-        loss="sigmoid_least_squares",
-        unroll=5,
-        consistency=0.1,
-        generator_lr=1e-3,
-        discriminator_lr=1e-3,
-        beta1=0.5,
-        beta2=0.999,
-        schedule="exponential",
-        decay=0.99,
-        decay_every=20,
-        ema=0.0,
-        log_every=10,
-        save_every=100,
-        watch_every=200,
-        history=12,
-    )
-
-    family: ClassVar[str] = "emotion_mel_gan"
-
-    @property
-    def domain(self) -> LogMelDomain:
-        """What is made: 1.9 seconds at 22,050 Hz, 80 bands up to 8 kHz, 160 frames; 0 ... 1 is -100 ... 0 dBFS."""
-        front_end = LogMel(
-            sample_rate=22050, n_fft=1024, hop_length=256, n_mels=80, f_max=8000.0, scale="slaney", floor_db=-100.0
-        )
-        return LogMelDomain(front_end, frames=160)
-
-    def experiment(self) -> GanExperiment:
-        """The training on all recordings but a drawn share."""
-        domain = self.domain
-        clips = data.load(
-            self.data_set,
-            "all",
-            manual_dir=self.data_dir,
-            data_dir=self.prepared_dir,
-            sample_rate=domain.sample_rate,
-        )
-        away = np.random.default_rng(0).permutation(len(clips)) < self.held_out * len(clips)
-        check_batch(int(np.sum(~away)), self.training)
-        levels = mels(centred(clips, domain.samples), domain)
-        generator, discriminator = self.players()
-        return GanExperiment(
-            title=f"{int(np.sum(~away))} recordings of emotional speech ({self.data_set})",
-            generator=generator,
-            discriminator=discriminator,
-            task=self._task({"level": levels[~away]}, domain),
-            held_out={"level": levels[away]},
-            card={
-                "name": f"{self.family}_{self.data_set}",
-                "task": "Makes log-mels of emotional speech.",
-                "intended_use": "a prior of speech for activation maximisation of emotion classifiers",
-                "limits": "speech-like, without words; few speakers",
-                "data": f"{len(clips)} recordings of {self.data_set}",
-                "source": self.data_set,
-                "licence": "research use with citation, see the data set",
-                "split": f"{int(np.sum(away))} recordings, drawn once, only to measure by",
-                "front_end": describe(domain),
-                "network": "mel_dcgan at full size, least squares on sigmoids, consistency 0.1, unrolled 5 updates",
-            },
         )

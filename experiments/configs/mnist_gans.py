@@ -55,7 +55,7 @@ class DcganMnist(GanRecipe):
     )
 
     family: ClassVar[str] = "dcgan_mnist"
-    critic: ClassVar[dict[str, Any]] = {"sigmoid": False}
+    critic: ClassVar[dict[str, Any]] = {"sigmoid": False, "whole": True}
     told: ClassVar[str] = (
         "DCGAN of Neural Dissection with half its channels: non-saturating loss, batch norm and dropout in the "
         "discriminator"
@@ -125,6 +125,7 @@ class DcganMnistSource(DcganMnist):
     )
 
     family: ClassVar[str] = "dcgan_mnist_source"
+    critic: ClassVar[dict[str, Any]] = {"sigmoid": False}
     told: ClassVar[str] = "DCGAN of Neural Dissection as it was: 200 epochs of 187 batches of 256"
 
 
@@ -154,7 +155,7 @@ class WganMnist(DcganMnist):
     )
 
     family: ClassVar[str] = "wgan_mnist"
-    critic: ClassVar[dict[str, Any]] = {"sigmoid": False, "batch_norm": False}
+    critic: ClassVar[dict[str, Any]] = {"sigmoid": False, "batch_norm": False, "whole": True}
     told: ClassVar[str] = (
         "WGAN-GP of Neural Dissection with half its channels and a repaired critic: no sigmoid, no batch norm, no "
         "dropout, three updates a step with images of their own"

@@ -33,6 +33,8 @@ class Discriminator(nn.Module):
       dropout: rate after each block, in training.
       slope: of the leaky ReLUs.
       batch_norm: whether both convolutions are normalised (without, they have biases).
+      whole: whether the last row and column of the picture are looked at too: with kernels of 5 at a distance of 2 and
+        no padding, as in the source, they are not, and a generator makes what it likes there.
       deviation: whether the dense layer sees how much the batch's examples differ (`layers.MinibatchDeviation`).
       classes: 0, or the number of classes.
       conditioning: what becomes of the class: "projection" or "auxiliary", see `conditional`.
@@ -43,6 +45,7 @@ class Discriminator(nn.Module):
     dropout: float = 0.3
     slope: float = 0.2
     batch_norm: bool = True
+    whole: bool = False
     deviation: bool = False
     classes: int = 0
     conditioning: str = "projection"
@@ -56,7 +59,8 @@ class Discriminator(nn.Module):
         x, label = conditional.discriminator_input(self, x)
         for index, features in enumerate((self.hidden, 2 * self.hidden), start=1):
             bias = not self.batch_norm
-            x = Conv(features, (5, 5), (2, 2), padding="VALID", use_bias=bias, name=f"conv{index}")(x)
+            padding = ((0, 1), (0, 1)) if self.whole and index == 1 else "VALID"
+            x = Conv(features, (5, 5), (2, 2), padding=padding, use_bias=bias, name=f"conv{index}")(x)
             if self.batch_norm:
                 x = norm(f"norm{index}", train)(x)
             x = Relu(self.slope, name=f"relu{index}")(x)

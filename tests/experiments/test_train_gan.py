@@ -14,7 +14,7 @@ import soundfile
 
 import nd_jax as nd
 from nd_jax.experiments import judge_gan, train_gan
-from nd_jax.experiments.configs import gans, mel_gans, mnist_gans
+from nd_jax.experiments.configs import emotion_mel_gan, gans, mel_gans, mnist_gans
 from nd_jax.networks.audio_cnn import AudioCNN
 from nd_jax.networks.lenet import LeNet
 from nd_jax.training import cards, gan
@@ -29,6 +29,7 @@ _TINY = [
     "--training.save-every",
     "1",
 ]
+_PLAIN = ["--training.penalty", "none", "--training.loss", "hinge", "--training.critic-steps", "1"]
 _MNIST = ["--hidden", "2", *_TINY]
 _MEL = ["--widths", "4", "2", "--critic-widths", "2", "4", "--latent", "3", *_TINY]
 
@@ -51,12 +52,12 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    """One take to measure by, one that chooses and two to train on, of every digit."""
+    """Two takes to measure by, and two to train on, of every digit."""
     folder = tmp_path_factory.mktemp("digits")
     (folder / "recordings").mkdir()
     rng = np.random.default_rng(0)
     for digit in range(10):
-        for take in (3, 5, 9, 10):
+        for take in (3, 4, 9, 10):
             wave = 0.1 * rng.normal(size=2000 + 200 * digit)
             soundfile.write(folder / "recordings" / f"{digit}_ada_{take}.wav", wave, 8000, subtype="PCM_16")
     return folder
@@ -104,19 +105,16 @@ def test_images_become_two_networks_with_cards_and_samples(images, reader, tmp_p
 
     told = json.loads((run / "figures.json").read_text())
     assert told["rows"] == generator.card["samples"]["rows"]
-    assert list(told["rows"]) == ["samples", "real", "untrained"]
-    assert [row["count"] for row in told["rows"].values()] == [20, 20, 20]
-    for row in told["rows"].values():
-        assert row["confident"]["of"] == 20
-        np.testing.assert_allclose(sum(row["shares"].values()), 1.0, atol=1e-3)
+    assert {name: row["n"] for name, row in told["rows"].items()} == {"real": 20, "generated": 20, "untrained": 20}
+    assert (told["layer"], told["judge"]) == ("relu4", "judge")
     text = (run / "generator" / "README.md").read_text()
-    assert "![samples](samples.png)" in text and "| | samples | real, held out | untrained generator |" in text
+    assert "![samples](samples.png)" in text and "| real | generated | untrained |" in text
     assert (run / "generator" / "samples.png").is_file() and not (run / "discriminator" / "samples.png").exists()
     assert {path.name for path in (run / "samples" / "sheets").iterdir()} == {"00000001.png", "00000002.png"}
     assert (run / "samples" / "training.gif").is_file() and (run / "curves.png").is_file()
     log = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == [1, 2]
-    assert {"confident", "smallest_share", "inception_score", "kernel_distance"} <= set(log[-1])
+    assert {"confident", "rarest_class", "inception_score", "kernel_distance", "sample_spread"} <= set(log[-1])
     assert "inception score" in capsys.readouterr().out
 
     # The judge's script says of the saved generator what training has said of it.
@@ -124,27 +122,27 @@ def test_images_become_two_networks_with_cards_and_samples(images, reader, tmp_p
     again = tmp_path / "again.json"
     more = ["--out", str(again), "--prepared-dir", str(tmp_path / "prepared"), "--samples", "20"]
     assert judge_gan.main([*arguments, *more]) == 0
-    assert json.loads(again.read_text())["rows"]["samples"]["shares"] == told["rows"]["samples"]["shares"]
+    assert json.loads(again.read_text())["rows"] == told["rows"]
 
 
 def test_a_choice_of_the_digit_is_judged_by_what_is_heard(digits, listener, tmp_path):
-    more = ["--judge", listener, "--samples", "20", "--conditioning", "auxiliary", *_MEL]
+    more = ["--judge", listener, "--samples", "20", "--conditioning", "auxiliary", *_PLAIN, *_MEL]
     assert _run("conditional-mel-gan", digits, tmp_path, *more) == 0
     generator = nd.load(tmp_path / "run" / "generator")
     assert generator.input["label"].names == tuple("0123456789")
     made = generator({"z": np.zeros((2, 3), np.float32), "label": np.asarray([0, 9], np.int32)})
     chex.assert_shape(made, (2, 64, 64, 1))
     rows = generator.card["samples"]["rows"]
-    assert rows["samples"]["asked"]["of"] == 20 and rows["real"]["asked"]["of"] == 10
+    assert rows["generated"]["asked"]["of"] == 20 and rows["real"]["n"] == 20
 
 
 def test_raw_sound_is_judged_through_the_log_mel(digits, listener, tmp_path):
-    more = ["--length", "4096", "--dim", "1", "--latent", "3", "--training.critic-steps", "1", *_TINY]
+    more = ["--length", "4096", "--dim", "1", "--latent", "3", *_PLAIN, *_TINY]
     assert _run("wavegan", digits, tmp_path, "--judge", listener, "--samples", "20", *more) == 0
     generator = nd.load(tmp_path / "run" / "generator")
     assert generator.output.sample_rate == 8000 and generator.input.law == "uniform"
     chex.assert_shape(generator(np.zeros((2, 3), np.float32)), (2, 4096, 1))
-    assert generator.card["samples"]["rows"]["real"]["count"] == 10
+    assert generator.card["samples"]["rows"]["real"]["n"] == 20
 
 
 def test_an_interrupted_run_goes_on_as_it_was_and_is_measured_then(images, reader, tmp_path, capfd):
@@ -170,7 +168,7 @@ def test_the_sources_variants_are_the_sources():
     assert (dcgan.training.loss, dcgan.training.reuse_fakes) == ("non_saturating", True)
     assert (wgan.training.critic_steps, wgan.training.same_batch, wgan.training.penalty_weight) == (5, True, 10.0)
     assert wgan.critic == {"sigmoid": True}
-    full = mel_gans.EmotionMelGan("nowhere")
+    full = emotion_mel_gan.EmotionMelGan("nowhere")
     generator, discriminator = full.players()
     counts = []
     for module, shape in ((generator, (1, 512)), (discriminator, (1, 80, 160, 1))):
@@ -250,10 +248,16 @@ def test_a_judge_of_another_domain_is_refused(images, listener, tmp_path, capfd)
     assert "cannot judge these examples: it takes log_mel" in capfd.readouterr().err
 
 
+def test_too_few_examples_to_measure_by_are_refused_before_training(images, reader, tmp_path, capfd):
+    assert _run("dcgan-mnist", images, tmp_path, "--judge", reader, "--samples", "19", *_MNIST) == 1
+    assert "error: 19 held-out examples are too few to measure by" in capfd.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_fewer_recordings_than_a_batch_are_refused_before_any_is_heard(digits, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(mel_gans, "mels", lambda *_: pytest.fail("recordings were heard"))
     assert _run("mel-gan", digits, tmp_path, "--judge", "", *_MEL, "--training.batch-size", "64") == 1
-    assert "there are 30 examples to learn from, and a batch takes 64" in capfd.readouterr().err
+    assert "there are 20 examples to learn from, and a batch takes 64" in capfd.readouterr().err
 
 
 def test_images_of_another_size_are_refused(images, tmp_path):

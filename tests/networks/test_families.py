@@ -6,6 +6,7 @@ import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from nd_jax import networks
@@ -70,6 +71,16 @@ def test_layers_of_the_gan():
     assert (layers["conv1"], layers["conv2"], layers["conv3"]) == ((7, 7, 128), (14, 14, 64), (28, 28, 1))
     critic = _layers(networks.build("dcgan_discriminator", {"sigmoid": False, "batch_norm": False}), (28, 28, 1))
     assert not {"sigmoid", "norm1", "norm2"} & set(critic)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_discriminator_looks_at_the_last_row_and_column_when_it_is_asked_to(getkey, whole):
+    module = networks.build("dcgan_discriminator", {"hidden": 2, "sigmoid": False, "dropout": 0.0, "whole": whole})
+    x = jax.random.normal(getkey(), (1, 28, 28, 1))
+    variables = module.init(getkey(), x)
+    slope = np.asarray(jax.grad(lambda x: module.apply(variables, x).sum())(x))[0, :, :, 0]
+    assert slope[:27, :27].all()
+    assert slope[27].any() == slope[:, 27].any() == whole
 
 
 def test_audio_cnn_heads_and_pooling(getkey):
