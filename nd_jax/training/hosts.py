@@ -66,8 +66,11 @@ def start(
     watch.daemon = True
     watch.start()
     try:
-        # JAX's own limit ends the process with a page of C++ frames, so it comes later than ours.
-        jax.distributed.initialize(coordinator, processes, process, initialization_timeout=limit + 60)
+        # JAX's own limit ends the process with a page of C++ frames, so it comes later than ours. A process that fails
+        # alone waits at its end for the others, who wait for it: not for long.
+        jax.distributed.initialize(
+            coordinator, processes, process, initialization_timeout=limit + 60, shutdown_timeout_seconds=30
+        )
     except ValueError as error:
         if asked or "defined" not in str(error):
             raise HostsError(
@@ -126,6 +129,17 @@ def led(call: Callable[[], Answer], failure: type[Exception] = HostsError) -> An
     if "failure" in told:
         raise failure(told["failure"])
     return told["answer"]
+
+
+@contextlib.contextmanager
+def end_together() -> Iterator[None]:
+    """All processes wait for each other at the end of the block; around a whole run, so that none leaves early.
+
+    JAX ends the run of all when one process is gone for half a minute, and the leader has more to do: it measures and
+    writes. After an error nobody waits.
+    """
+    yield
+    same_everywhere(np.zeros(1, np.float32))
 
 
 @contextlib.contextmanager

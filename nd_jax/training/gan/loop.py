@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -207,12 +208,13 @@ def _watched(watchers: Sequence[Watcher], step: int, networks: tuple[Network, Ne
 
 
 def _keep(record: Record, step: int, networks: tuple[Network, Network]) -> None:
-    """Writes both networks of a step into history/, once."""
+    """Writes both networks of a step into history/, in place of what a killed run left there."""
     if record.folder is None:
         return
     place = record.folder / "history" / f"{step:08d}"
 
     def write() -> None:
+        shutil.rmtree(place, ignore_errors=True)
         for name, network in zip(("generator", "discriminator"), networks, strict=True):
             network.save(place / name, overwrite=True)
 
