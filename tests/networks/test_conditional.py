@@ -38,30 +38,25 @@ def _discriminator(name, way, classes=3, **others):
     return networks.build(name, {**config, "classes": classes, "conditioning": way, **others}), shape
 
 
-def _moved(variables, key):
-    """Parameters away from their start, where the classes of a norm are still alike."""
-    leaves, structure = jax.tree.flatten(variables["params"])
-    keys = jax.random.split(key, len(leaves))
-    moved = [leaf + 0.3 * jax.random.normal(one, leaf.shape) for leaf, one in zip(leaves, keys, strict=True)]
-    return {**variables, "params": jax.tree.unflatten(structure, moved)}
+@pytest.fixture(scope="module")
+def made(invented):
+    """A function of a family and its conditioning: generator, variables, and a batch for it."""
 
+    def make(name, way):
+        module = _generator(name, way)
+        z = np.random.default_rng(1).standard_normal((4, LATENT)).astype(np.float32)
+        given = {"z": z, "label": np.array([0, 1, 2, 1], np.int32)}
+        return module, invented(module, given), given
 
-def _start(module, given, key):
-    return jax.jit(lambda key: _moved(module.init(key, given), key))(key)
-
-
-def _made(name, way, key):
-    module = _generator(name, way)
-    given = {"z": jax.random.normal(key, (4, LATENT)), "label": jnp.array([0, 1, 2, 1])}
-    return module, _start(module, given, key), given
+    return make
 
 
 @pytest.mark.parametrize(("name", "way"), EVERY_GENERATOR)
-def test_a_generator_makes_what_it_is_asked_for(name, way, getkey):
-    module, variables, given = _made(name, way, getkey())
+def test_a_generator_makes_what_it_is_asked_for(name, way, made):
+    module, variables, given = made(name, way)
     run = jax.jit(lambda given: module.apply(variables, given))
     # One latent for all, so that only the label can tell the examples apart.
-    z = jnp.tile(given["z"][:1], (4, 1))
+    z = np.tile(given["z"][:1], (4, 1))
     x = run({"z": z, "label": given["label"]})
     chex.assert_trees_all_close(x[1], x[3], rtol=1e-6)
     for one, other in ((0, 1), (0, 2), (1, 2)):
@@ -69,7 +64,7 @@ def test_a_generator_makes_what_it_is_asked_for(name, way, getkey):
     # Two labels in one batch are what either is alone.
     mixed = run({"z": given["z"], "label": given["label"]})
     for index in range(4):
-        alone = run({"z": given["z"], "label": jnp.full(4, given["label"][index])})
+        alone = run({"z": given["z"], "label": np.full(4, given["label"][index])})
         chex.assert_trees_all_close(mixed[index], alone[index], rtol=1e-5, atol=1e-6)
 
 
@@ -93,7 +88,9 @@ def test_class_norm_has_the_statistics_of_all_and_a_scale_of_each(getkey):
     x = 3 + 2 * jax.random.normal(getkey(), (6, 5, 4))
     label = jnp.array([0, 1, 2, 2, 1, 0])
     layer = conditional.ClassNorm(3)
-    variables = _moved(layer.init(getkey(), x, label), getkey())
+    untrained = layer.init(getkey(), x, label)
+    parts = {part: jax.random.normal(getkey(), (3, 4)) for part in ("scale", "bias")}
+    variables = {**untrained, "params": parts}
     found, state = layer.apply(variables, x, label, train=True, mutable=["batch_stats"])
     centre, spread = x.mean(axis=(0, 1)), x.std(axis=(0, 1))
     standard = (x - centre.reshape(1, 1, 4)) / spread.reshape(1, 1, 4)
@@ -101,17 +98,16 @@ def test_class_norm_has_the_statistics_of_all_and_a_scale_of_each(getkey):
         scale, bias = (variables["params"][part][number].reshape(1, 4) for part in ("scale", "bias"))
         chex.assert_trees_all_close(found[index], standard[index] * scale + bias, atol=1e-4)
     chex.assert_trees_all_close(state["batch_stats"]["standard"]["mean"], 0.1 * centre, rtol=1e-5)
-    untrained = layer.apply(layer.init(getkey(), x, label), x, label)
-    chex.assert_trees_all_close(untrained, x / jnp.sqrt(1 + 1e-5), rtol=1e-5)
+    chex.assert_trees_all_close(layer.apply(untrained, x, label), x / jnp.sqrt(1 + 1e-5), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", DISCRIMINATORS)
-def test_projection_adds_the_embedding_of_the_class(name, getkey):
+def test_projection_adds_the_embedding_of_the_class(name, getkey, invented):
     module, shape = _discriminator(name, "projection")
     x = jax.random.uniform(getkey(), (4, *shape))
     x = jnp.concatenate([x[:2], x[:2]])
     given = {"x": x, "label": jnp.array([0, 1, 2, 1])}
-    variables = _start(module, given, getkey())
+    variables = invented(module, given)
     capture = {"capture_intermediates": True, "mutable": ["intermediates"]}
     scores, state = jax.jit(lambda given: module.apply(variables, given, **capture))(given)
     layers = state["intermediates"]
@@ -125,10 +121,10 @@ def test_projection_adds_the_embedding_of_the_class(name, getkey):
 
 
 @pytest.mark.parametrize("name", DISCRIMINATORS)
-def test_auxiliary_names_the_class(name, getkey):
+def test_auxiliary_names_the_class(name, getkey, invented):
     module, shape = _discriminator(name, "auxiliary")
     x = jax.random.uniform(getkey(), (2, *shape))
-    variables = _start(module, x, getkey())
+    variables = invented(module, x)
     output = jax.jit(module.apply)(variables, x)
     assert {part: values.shape for part, values in output.items()} == {"score": (2, 1), "label": (2, 3)}
     network = Network(module, variables, input=_like(shape), labels={"label": NAMES, "score": ("real",)})
@@ -146,9 +142,9 @@ def _like(shape):
 
 
 @pytest.fixture(scope="module")
-def asked():
+def asked(made):
     """A conditional generator as a Network."""
-    module, variables, _ = _made("mel_dcgan_generator", "batch_norm", jax.random.key(3))
+    module, variables, _ = made("mel_dcgan_generator", "batch_norm")
     given = Parts({"z": Latent(LATENT), "label": Label(NAMES)})
     return Network(module, variables, input=given, output=Image((8, 12, 1)), apply_kwargs={"train": False})
 
@@ -262,10 +258,10 @@ def test_a_wavegan_without_norms_has_no_class_norms():
 
 
 @pytest.mark.parametrize("name", DISCRIMINATORS)
-def test_discriminators_with_minibatch_deviation_see_the_batch(name, getkey):
+def test_discriminators_with_minibatch_deviation_see_the_batch(name, getkey, invented):
     module, shape = _discriminator(name, "projection", classes=0, deviation=True)
     x = jax.random.uniform(getkey(), (4, *shape))
-    variables = _start(module, x, getkey())
+    variables = invented(module, x)
     run = jax.jit(module.apply)
     among_others, among_itself = run(variables, x), run(variables, jnp.tile(x[:1], (4, *(1,) * len(shape))))
     assert abs(float(among_others[0, 0] - among_itself[0, 0])) > 1e-4

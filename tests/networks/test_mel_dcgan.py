@@ -16,10 +16,6 @@ from nd_jax.networks.mel_dcgan import Discriminator, FirstConv, Generator
 SMALL = {"latent": 5, "start": (2, 3), "widths": (6, 4)}
 
 
-def _variables(module, shape):
-    return jax.jit(module.init)(jax.random.key(0), jnp.zeros((2, *shape)))
-
-
 def _train(module, variables, x):
     return jax.jit(lambda x: module.apply(variables, x, train=True, mutable=["batch_stats"]))(x)
 
@@ -33,7 +29,7 @@ def _train(module, variables, x):
 )
 def test_full_size(name, shape, output, parameters):
     module = networks.build(name, {})
-    variables = jax.eval_shape(lambda: _variables(module, shape))
+    variables = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((2, *shape)))
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == parameters
     assert jax.eval_shape(module.apply, variables, jnp.zeros((3, *shape))).shape == (3, *output)
     assert networks.build(networks.family_of(module), networks.config_of(module)) == module
@@ -41,13 +37,15 @@ def test_full_size(name, shape, output, parameters):
 
 def test_a_start_of_four_makes_the_pictures_of_the_digit_network():
     module = Generator(start=(4, 4))
-    variables = jax.eval_shape(lambda: _variables(module, (512,)))
+    variables = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((2, 512)))
     assert jax.eval_shape(module.apply, variables, jnp.zeros((1, 512))).shape == (1, 64, 64, 1)
 
 
-def test_layers():
+def test_layers(invented):
     module = Generator(**SMALL)
-    generator = Network(module, _variables(module, (5,)), input=domain.Latent(5), output=domain.Image((8, 12, 1)))
+    generator = Network(
+        module, invented(module, jnp.zeros((2, 5))), input=domain.Latent(5), output=domain.Image((8, 12, 1))
+    )
     assert taps.layers(generator) == {
         "conv1": (2, 3, 6),
         "norm1": (2, 3, 6),
@@ -60,7 +58,7 @@ def test_layers():
         "sigmoid": (8, 12, 1),
     }
     module = Discriminator(widths=(4, 6))
-    discriminator = Network(module, _variables(module, (8, 12, 1)), input=domain.Image((8, 12, 1)))
+    discriminator = Network(module, invented(module, jnp.zeros((2, 8, 12, 1))), input=domain.Image((8, 12, 1)))
     assert taps.layers(discriminator) == {
         "conv1": (4, 6, 4),
         "norm1": (4, 6, 4),
@@ -73,11 +71,11 @@ def test_layers():
     }
 
 
-def test_the_generator_is_a_chain_of_pytorchs_transposed_convolutions(getkey):
+def test_the_generator_is_a_chain_of_pytorchs_transposed_convolutions(getkey, invented):
     module = Generator(**SMALL, last_norm=False)
     z = jax.random.normal(getkey(), (3, 5))
-    variables = jax.jit(module.init)(getkey(), z)
-    params = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(getkey(), leaf.shape), variables["params"])
+    variables = invented(module, z)
+    params = variables["params"]
 
     def norm(x, layer):
         # Running statistics are 0 and 1 before any training.
@@ -100,7 +98,7 @@ def test_the_generator_is_a_chain_of_pytorchs_transposed_convolutions(getkey):
             x = x + bias(f"conv{index}")
             if index == 2:
                 x = jax.nn.leaky_relu(norm(x, "norm2"), 0.2)
-        return module.apply({**variables, "params": params}, z), jax.nn.sigmoid(x)
+        return module.apply(variables, z), jax.nn.sigmoid(x)
 
     found, expected = both(z)
     chex.assert_trees_all_close(found, expected, atol=1e-5)
@@ -116,15 +114,17 @@ def test_the_first_convolution_is_a_transposed_one_of_one_pixel(getkey):
     chex.assert_trees_all_close(layer.apply(variables, z), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_the_last_norm_fixes_what_is_made(getkey):
+def test_the_last_norm_fixes_what_is_made(getkey, invented):
     """In training its batches have the same mean and contrast, whatever the convolution in front of it gives."""
     z = jax.random.normal(getkey(), (16, 5))
     made = {}
     for last in (True, False):
         module = Generator(**SMALL, last_norm=last)
-        variables = jax.jit(module.init)(getkey(), z)
+        variables = invented(module, z)
         assert ("norm3" in variables["params"]) == last
         variables["params"]["conv3"]["bias"] = jnp.full((1,), 2.0)
+        if last:
+            variables["params"]["norm3"] = {"scale": jnp.ones(1), "bias": jnp.zeros(1)}
         made[last] = _train(module, variables, z)[0]
     logits = {last: jnp.log(x / (1 - x)) for last, x in made.items()}
     assert abs(float(logits[True].mean())) < 1e-3
@@ -132,19 +132,19 @@ def test_the_last_norm_fixes_what_is_made(getkey):
     assert float(logits[False].mean()) > 1.0
 
 
-def test_training_moves_the_statistics_of_both(getkey):
+def test_training_moves_the_statistics_of_both(getkey, invented):
     for module, shape in ((Generator(**SMALL), (5,)), (Discriminator(widths=(4, 6)), (8, 12, 1))):
         x = 1 + jax.random.normal(getkey(), (4, *shape))
-        variables = jax.jit(module.init)(getkey(), x)
+        variables = invented(module, x)
         after = _train(module, variables, x)[1]["batch_stats"]
         for name, statistics in after.items():
             assert float(jnp.abs(statistics["mean"]).max()) > 0, name
 
 
-def test_a_critic_has_no_norms(getkey):
+def test_a_critic_has_no_norms(getkey, invented):
     module = Discriminator(widths=(4, 6), batch_norm=False)
     x = jax.random.uniform(getkey(), (3, 8, 12, 1))
-    variables = jax.jit(module.init)(getkey(), x)
+    variables = invented(module, x)
     assert set(variables) == {"params"} and set(variables["params"]) == {"conv1", "conv2", "conv3"}
     scores, _ = _train(module, variables, x)
     alone, _ = _train(module, variables, x[:1])
