@@ -127,7 +127,7 @@ def _jensen_shannon(p: np.ndarray, q: np.ndarray) -> float:
     return (divergence(p) + divergence(q)) / 2
 
 
-def kmeans(x: Any, k: int, key: Any, *, starts: int = 5, rounds: int = 100) -> np.ndarray:
+def kmeans(x: Any, k: int, key: Any, *, starts: int = 3, rounds: int = 100) -> np.ndarray:
     """Centres of k clusters, the largest cluster first: k-means++ (Arthur & Vassilvitskii 2007), then Lloyd's rounds.
 
     Args:
@@ -177,8 +177,7 @@ def _lloyd(x: np.ndarray, centres: np.ndarray, rounds: int) -> tuple[np.ndarray,
         if np.array_equal(before, cells):
             break
         sizes = np.bincount(cells, minlength=k)
-        sums = np.zeros_like(centres)
-        np.add.at(sums, cells, x)
+        sums = np.equal(np.arange(k)[:, None], cells[None]).astype(np.float64) @ x
         # A cluster that lost everybody stays where it is.
         centres = np.where(sizes[:, None] > 0, sums / np.maximum(sizes, 1)[:, None], centres)
     return centres, float(np.square(x - centres[cells]).sum())

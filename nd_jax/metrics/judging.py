@@ -104,9 +104,9 @@ def judge(
     """Everything that can be said of a generator's samples, each number beside that of real ones.
 
     The reference of every distance is the training set; the row "real" is that of held-out real examples, so it shows
-    what a perfect generator would get, with what the judge knows of its own training examples in it. Each row is cut to
-    as many examples as there are samples, because inception score, NDB and coverage depend on their number;
-    fewer held-out examples stay fewer, and `n` says so.
+    what a perfect generator would get, with what the judge knows of its own training examples in it. Inception score,
+    NDB and coverage depend on the number of examples: the row of real ones is cut, at random, to as many as there are
+    samples; fewer held-out examples stay fewer, and `n` says so.
 
     Args:
       train: what the generator was trained on, a `Heard` or a pair (probabilities, features).
@@ -132,12 +132,14 @@ def judge(
     """
     known = _heard("train", train)
     real, made = _heard("held_out", held_out, known), _heard("generated", generated, known)
-    to_rows = {"real": real[: len(made)], "generated": made}
+    # At random: data sets lie in the order of their classes.
+    draws = sets.draws(jax.random.fold_in(key, 0))
+    to_rows = {"real": real[np.sort(draws.permutation(len(real))[: len(made)])], "generated": made}
     if untrained is not None:
         to_rows["untrained"] = _heard("untrained", untrained, known)[: len(made)]
     if asked is not None and np.shape(asked) != (len(made),):
         raise ValueError(f"asked must be ({len(made)},), one class a sample, got {np.shape(asked)}")
-    reference = known.features[sets.draws(jax.random.fold_in(key, 0)).permutation(len(known))[:reference_limit]]
+    reference = known.features[draws.permutation(len(known))[:reference_limit]]
     k = bins or int(np.clip(min(len(reference), *map(len, to_rows.values())) // 20, 2, 100))
     centres = kmeans(reference, k, jax.random.fold_in(key, 1))
     scale = bandwidth(reference)
@@ -217,7 +219,7 @@ def judge_table(record: Mapping[str, Any]) -> str:
     add("rarest class", lambda row: f"{row['smallest_class']['label']}: {_share(row['smallest_class'])}", "classes")
     add("asked class recognised", lambda row: _share(row["asked"]), "asked")
     add("kernel distance (MMD²)", lambda row: f"{row['kernel_distance']:.4f}", "kernel_distance")
-    add("its permutation p", lambda row: f"{row['kernel_p']:.3f}", "kernel_p")
+    add("its permutation p", lambda row: _p(row["kernel_p"]), "kernel_p")
     add("Fréchet distance, N → ∞", lambda row: _infinity(row["frechet_infinity"]), "frechet_infinity")
     add(
         "NDB (share of bins), JS",
@@ -227,7 +229,7 @@ def judge_table(record: Mapping[str, Any]) -> str:
     add("density, coverage", lambda row: f"{row['density']:.2f}, {row['coverage']:.2f}", "density")
     add(
         "nearer to training than 95 % of held-out",
-        lambda row: f"{100 * row['memorisation']['near']:.1f} % (p {row['memorisation']['near_p']:.3f})",
+        lambda row: f"{100 * row['memorisation']['near']:.1f} % (p {_p(row['memorisation']['near_p'])})",
         "memorisation",
     )
     ruler = ("---",) * len(lines[0])
@@ -236,6 +238,10 @@ def judge_table(record: Mapping[str, Any]) -> str:
 
 def _share(found: Mapping[str, Any]) -> str:
     return f"{100 * found['value']:.1f} % ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
+
+
+def _p(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.0005 else "< 0.001"
 
 
 def _infinity(found: Mapping[str, Any]) -> str:

@@ -80,6 +80,13 @@ def test_hear_refuses_what_it_cannot_judge(judging, generating):
         metrics.hear(judging, x[:0], "dense")
 
 
+def test_a_tiny_p_is_not_written_as_zero():
+    train = heard(0, 200)
+    copies = metrics.Heard(train.probabilities[:100], train.features[:100] + 0.001)
+    table = metrics.judge_table(metrics.judge(train, heard(1, 100), copies, jax.random.key(0), permutations=9))
+    assert "100.0 % (p < 0.001)" in table and "0.000)" not in table
+
+
 @pytest.fixture(scope="module")
 def record():
     asked = np.zeros(120, int)
@@ -128,6 +135,14 @@ def test_the_same_key_gives_the_same_record(record):
     one, other = (metrics.judge(*sets, jax.random.key(5), permutations=19, reference_limit=150) for _ in range(2))
     assert one == other and one["settings"]["reference"] == 150 and one["settings"]["train"] == 300
     assert list(one["rows"]) == ["real", "generated"] and "kernel_distance" not in one["ratios"]
+
+
+def test_real_examples_in_the_order_of_their_classes_are_cut_at_random():
+    real = heard(1, 240)
+    ordered = real[np.argsort(real.probabilities.argmax(axis=1))]
+    found = metrics.judge(heard(0, 300), ordered, heard(3, 60), jax.random.key(0), permutations=19)
+    assert found["rows"]["real"]["n"] == 60 and found["rows"]["real"]["inception_score"] > 2.7
+    assert found["rows"]["real"]["kernel_p"] > 0.05
 
 
 def test_a_frechet_distance_of_too_few_is_refused_in_the_record():
