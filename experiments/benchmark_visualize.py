@@ -21,14 +21,22 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-import jax
 import numpy as np
 
 from nd_jax import runtime
 from nd_jax.experiments.benchmarks import scale
 from nd_jax.experiments.benchmarks.accelerator import accelerator
 from nd_jax.experiments.benchmarks.cases import Case, discriminator_case, mel_case
-from nd_jax.experiments.benchmarks.tables import Row, Section, machine, machine_line, race, torch_side, write_blocks
+from nd_jax.experiments.benchmarks.tables import (
+    Row,
+    Section,
+    limit_threads,
+    machine,
+    machine_line,
+    race,
+    torch_side,
+    write_blocks,
+)
 
 Part = Literal["import", "discriminator", "mel", "sweep", "growth", "chunks", "accelerator"]
 
@@ -55,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the chosen parts; returns the exit status."""
     config = runtime.command_line(Config, arguments, __doc__)
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    _limit_threads(config.threads)
+    limit_threads(config.threads)
     about = machine()
     line = machine_line(about, config.threads)
     print(line, flush=True)
@@ -74,21 +82,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             blocks["growth"] += "\n\n![Units per second against units optimised together](images/units_per_second.png)"
         write_blocks(config.write / "speed.md", blocks)
     return 0
-
-
-def _limit_threads(threads: int) -> None:
-    """The same cores for everybody. XLA counts the cores that it may use when it starts, so this comes first."""
-    if not threads:
-        return
-    if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, cores[:threads])
-        if jax.default_backend() != "cpu":
-            os.sched_setaffinity(0, cores)
-    if torch_side(say=False):
-        import torch
-
-        torch.set_num_threads(threads)
 
 
 # --- import -----------------------------------------------------------------------------------------------------------

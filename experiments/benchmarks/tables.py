@@ -105,6 +105,21 @@ def torch_side(say: bool = True) -> ModuleType | None:
     return torch_peers
 
 
+def limit_threads(threads: int) -> None:
+    """The same cores for everybody. XLA counts the cores that it may use when it starts, so this comes first."""
+    if not threads:
+        return
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[:threads])
+        if jax.default_backend() != "cpu":
+            os.sched_setaffinity(0, cores)
+    if torch_side(say=False):
+        import torch
+
+        torch.set_num_threads(threads)
+
+
 def _processor() -> str:
     try:
         lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
