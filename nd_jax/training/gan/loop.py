@@ -115,7 +115,7 @@ def train(
     step = make_step(gan)
     one = parallel.data_parallel(step, devices)
     several = parallel.data_parallel(parallel.several(step), devices)
-    per_call = settings.steps_per_call or (1 if devices[0].platform == "cpu" else 8)
+    per_call = settings.steps_per_call or (1 if devices[0].platform == "cpu" else _divisor(settings.log_every))
 
     # --- checkpoint ---------------------------------------------------------------------------------------------------
     fresh = initial_state(generator, discriminator, task, settings, gan.optimizers)
@@ -161,6 +161,11 @@ def train(
         raise hosts.Stopped(f"stopped by a signal after step {at}, saved in {folder}: the same command goes on from it")
     made, judge = networks(state)
     return TrainedGan(made, judge, record.done, record.seconds, record.lines)
+
+
+def _divisor(count: int, most: int = 10) -> int:
+    """The largest divisor of a number of steps up to `most`: calls of one size, so one program."""
+    return next(size for size in range(min(count, most), 0, -1) if count % size == 0)
 
 
 def as_networks(generator: nn.Module, discriminator: nn.Module, task: GanTask, state: Tree) -> tuple[Network, Network]:
