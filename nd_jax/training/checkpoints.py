@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import logging
 import pathlib
 import re
+import shutil
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -146,6 +148,7 @@ class Checkpoints:
         notes = {**notes, _CHECKSUM: _checksum(plain)}
         before = self.latest
         try:
+            self._check_room(plain)
             with _quiet():
                 self._manager.save(
                     step,
@@ -159,6 +162,13 @@ class Checkpoints:
                 f"checkpoint of step {step} cannot be written to {self.folder}: {_reason(error)}; {kept}"
             ) from error
         return step
+
+    def _check_room(self, arrays: Tree) -> None:
+        """Refuses what a disk has no room for: Orbax would write until it is full, and answer with pages."""
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(arrays))
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise OSError(errno.ENOSPC, f"No space left on device ({needed:,} bytes needed, {free:,} free)")
 
     def _read(self, target: Tree) -> Checkpoint | None:
         damaged: list[tuple[int, CheckpointError]] = []
@@ -232,7 +242,7 @@ def _checksum(arrays: Tree) -> dict[str, int]:
 
 
 _DISK = re.compile(
-    r"no space left on device|disk quota exceeded|read-only file system|permission denied|file too large"
+    r"no space left on device( \([^)]*\))?|disk quota exceeded|read-only file system|permission denied|file too large"
     r"|not a directory|input/output error|no such file or directory",
     re.IGNORECASE,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import pathlib
@@ -113,7 +114,9 @@ class Record:
             self.state, self.done, begun = found.arrays, found.step, found.notes.get("window", {})
             self.seconds, self.lines = found.notes["seconds"], found.notes["log"]
             self.window = Window(self.done - len(next(iter(begun.values()), [])), begun)
-            self._write()
+            # A run may have ended between a checkpoint and its log. Where nothing can be written the next save says so.
+            with contextlib.suppress(CheckpointError):
+                self._write()
 
     def __enter__(self) -> Record:
         return self
@@ -165,7 +168,7 @@ class Record:
         return passed
 
     def _write(self) -> None:
-        """Writes the log; also on resuming, since a run may end between a checkpoint and its log."""
+        """Writes the log."""
         hosts.led(lambda: metrics_files.write(self.folder, self.lines, tensorboard=self.tensorboard), CheckpointError)
 
 

@@ -45,8 +45,8 @@ class Settings:
       train_mode: False trains with running statistics in batch normalisation and without dropout.
       precision: "bfloat16" computes the networks in it, with float32 parameters, statistics and losses: for
         accelerators, on a CPU it is slower.
-      steps_per_call: steps of one compiled call; 0 chooses 1 on CPU, and on accelerators the largest divisor of log_every
-        up to 10.
+      steps_per_call: steps of one compiled call; 0 chooses 1 on CPU, and on accelerators the largest divisor of
+        log_every up to 10.
       log_every: steps between lines of the log, the moments when the host waits for the devices.
       save_every: steps between checkpoints, a multiple of log_every.
       watch_every: steps between looks of the watchers (samples, figures), a multiple of log_every; 0 only at the end.
