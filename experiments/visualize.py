@@ -11,6 +11,7 @@ atlas of what there is.
 from __future__ import annotations
 
 import dataclasses
+import json
 import pathlib
 import shlex
 import sys
@@ -22,8 +23,10 @@ import jax
 import numpy as np
 
 import nd_jax as nd
+from nd_jax import generators
 from nd_jax.network import digest
 from nd_jax.runtime import command_line, enable_compilation_cache, nearest
+from nd_jax.storage import shipped
 from nd_jax.visualize import manifest, optimizers
 from nd_jax.visualize.result import slug
 
@@ -56,7 +59,10 @@ class Settings:
     out: pathlib.Path = pathlib.Path("out/atlas")
     """The folder to write."""
     data_dir: pathlib.Path | None = None
-    """Recordings to search for natural sounds; by default the procedural sound bank."""
+    """Recordings to search for natural sounds; by default samples of a generator or the procedural sound bank."""
+    generator: str | None = None
+    """Without recordings: a generator of the network's own inputs, whose samples take their place; by default a shipped
+    one that makes such inputs, when there is one; "" for none."""
     data_set: DataSet = "audio_folder"
     """How to read data_dir."""
     split: str = "all"
@@ -285,6 +291,9 @@ def _natural(network: nd.Network, settings: Settings) -> tuple[dict[str, Any] | 
     """Natural inputs as arguments of `dissect.exemplars`, and a name for each."""
     domain = network.input
     if settings.data_dir is None:
+        generator = _generator(network, settings.generator)
+        if generator is not None:
+            return _generated(generator, settings)
         if not domain.is_sound:
             print("no natural inputs: pass --data-dir to see what the units answer to")
             return None, None
@@ -301,6 +310,38 @@ def _natural(network: nd.Network, settings: Settings) -> tuple[dict[str, Any] | 
     if not domain.is_sound:
         return {"inputs": found.fixed(domain.low, domain.high)}, None
     return {"waves": found.fixed(domain.samples), "sample_rate": domain.sample_rate}, list(found.files) or None
+
+
+def _generator(network: nd.Network, chosen: str | None) -> nd.Network | None:
+    """A generator whose samples are what a network takes; by default the first shipped one, "" for none."""
+    if chosen == "":
+        return None
+    wanted = network.input.to_dict()
+    if chosen is not None:
+        found = nd.load(chosen)
+        generators.latent_of(found)
+        if found.output.to_dict() != wanted:
+            raise ValueError(
+                f"{chosen} makes {found.output.kind} examples of shape {found.output.shape}, and the network takes "
+                f"{network.input.kind} of shape {network.input.shape}, or another scale"
+            )
+        return found
+    for folder in shipped().values():
+        told = json.loads((folder / "network.json").read_text(encoding="utf-8"))
+        made_of = json.dumps(told["input"])
+        if told["output"] == json.loads(json.dumps(wanted)) and '"latent"' in made_of:
+            return nd.load(folder)
+    return None
+
+
+def _generated(generator: nd.Network, settings: Settings) -> tuple[dict[str, Any], list[str]]:
+    """Samples of a generator in place of recordings, and what each is called."""
+    given = generators.inputs(generator, settings.seed, settings.clips)
+    name, classes = generator.card.get("name", "generator"), generators.classes_of(generator)
+    print(f"{settings.clips} samples of the generator {name} in place of recordings")
+    words = [f" {classes[number]}" for number in given["label"]] if classes else [""] * settings.clips
+    names = [f"{name}{word} (made, seed {settings.seed}, {index})" for index, word in enumerate(words)]
+    return {"inputs": generators.make(generator, given)}, names
 
 
 def _procedural(network: nd.Network, domain: Any, settings: Settings) -> tuple[dict[str, Any], list[str]]:

@@ -44,22 +44,23 @@ class MelGan(GanRecipe):
     """Size of the latent."""
     widths: tuple[int, ...] = (128, 64, 32, 16)
     """Channels of the generator's layers but the last."""
-    critic_widths: tuple[int, ...] = (16, 32, 64, 128)
+    critic_widths: tuple[int, ...] = (24, 48, 96, 192)
     """Channels of the discriminator's convolutions."""
     batch_norm: bool = False
     """Whether the discriminator is normalised too; with a penalty on its gradient it must not be."""
     last_norm: bool = False
     """Whether a batch norm stands before the generator's last nonlinearity."""
-    shift: int = 6
+    shift: int = 4
     """Recordings are moved by up to so many frames."""
     training: gan.Settings = gan.Settings(
         steps=12000,
         batch_size=32,
         loss="non_saturating",
         penalty="r1",
-        penalty_weight=0.5,
+        penalty_weight=0.03,
+        reuse_fakes=True,
         generator_lr=4e-4,
-        discriminator_lr=4e-4,
+        discriminator_lr=8e-4,
         beta1=0.0,
         beta2=0.99,
         ema=0.995,
