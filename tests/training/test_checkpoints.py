@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -56,6 +57,56 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
         other["params"]["kernel"] = jnp.zeros((4, 2))
         with pytest.raises(CheckpointError, match="step 1 .* does not fit this run"):
             checkpoints.restore(other)
+
+
+def _flip(path):
+    """Changes one byte in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("damage", ["notes cut", "arrays cut", "arrays gone", "one byte"])
+def test_a_damaged_checkpoint_is_put_aside_for_the_one_before(damage, tmp_path):
+    state = {"x": jnp.asarray(np.random.default_rng(0).normal(size=5000), jnp.float32)}
+    with Checkpoints(tmp_path) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, jax.tree.map(lambda leaf, step=step: leaf + step, state), {"at": step})
+    largest = max((tmp_path / "2" / "arrays").rglob("*"), key=lambda path: path.stat().st_size * path.is_file())
+    if damage == "notes cut":
+        (tmp_path / "2" / "notes" / "metadata").write_text('{"at"')
+    elif damage == "arrays cut":
+        largest.write_bytes(largest.read_bytes()[:100])
+    elif damage == "arrays gone":
+        shutil.rmtree(tmp_path / "2" / "arrays")
+    else:
+        _flip(largest)
+    with Checkpoints(tmp_path) as checkpoints:
+        with pytest.warns(UserWarning, match=r"of step 2 .* it is now damaged-2, .* from the checkpoint of step 1"):
+            found = checkpoints.restore(state)
+        assert found.step == checkpoints.latest == 1 and found.notes == {"at": 1}
+        chex.assert_trees_all_equal(found.arrays, jax.tree.map(lambda leaf: np.asarray(leaf + 1), state))
+        checkpoints.save(2, state, {"at": 2})
+        assert checkpoints.restore(state).step == 2
+    # With nothing before it there is an error and everything stays where it is.
+    for path in (path for path in (tmp_path / "1").rglob("*") if path.is_file()):
+        path.write_bytes(b"")
+    shutil.rmtree(tmp_path / "2")
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(CheckpointError, match="step 1 in .* damaged"):
+        checkpoints.restore(state)
+    assert (tmp_path / "1").is_dir()
+
+
+def test_without_room_nothing_is_written(tmp_path, monkeypatch):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, _state(1.0), {})
+        room = shutil.disk_usage(tmp_path)._replace(free=50)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: room)
+        message = r"no space left on device \(92 bytes needed, 50 free\); the checkpoint of step 1 is kept$"
+        with pytest.raises(CheckpointError, match=message):
+            checkpoints.save(2, _state(2.0), {})
+        assert checkpoints.latest == 1 and checkpoints.restore(_state(0.0)).step == 1
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["1"]
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
