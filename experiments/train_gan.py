@@ -53,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         recipe = command_line(Recipe, arguments, __doc__)
         hosts.start(recipe.coordinator, recipe.processes, recipe.process)
         enable_compilation_cache()
-        run(recipe, command=_command(sys.argv[1:] if arguments is None else arguments))
+        with hosts.end_together():
+            run(recipe, command=_command(sys.argv[1:] if arguments is None else arguments))
     except hosts.Stopped as stopped:
         print(stopped, file=sys.stderr)
         return hosts.STOPPED_STATUS
