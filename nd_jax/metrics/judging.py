@@ -141,44 +141,51 @@ def judge(
         raise ValueError(f"asked must be ({len(made)},), one class a sample, got {np.shape(asked)}")
     reference = known.features[draws.permutation(len(known))[:reference_limit]]
     k = bins or int(np.clip(min(len(reference), *map(len, to_rows.values())) // 20, 2, 100))
-    centres = kmeans(reference, k, jax.random.fold_in(key, 1))
-    scale = bandwidth(reference)
-    rows = {}
-    for name, row in to_rows.items():
-        shares = class_shares(row.probabilities, labels)
-        smallest = min(shares, key=lambda label: shares[label]["value"])
-        test = permutation_test(reference[: len(row)], row.features, jax.random.fold_in(key, 2), permutations)
-        rows[name] = {
-            "n": len(row),
-            "inception_score": inception_score(row.probabilities),
-            "confident": confident_share(row.probabilities, confidence),
-            "classes": shares,
-            "smallest_class": {"label": smallest, **shares[smallest]},
-            "kernel_distance": kernel_distance(reference, row.features, bandwidth=scale),
-            "kernel_p": test.p_value,
-            "ndb": ndb(reference, row.features, centres=centres).to_dict(),
-            **dataclasses.asdict(density_coverage(reference[: len(row)], row.features, nearest)),
-            "frechet_infinity": _frechet(reference, row.features, jax.random.fold_in(key, 3)),
-        }
-        if name != "real":
-            rows[name]["memorisation"] = memorisation(known.features, real.features, row.features).to_dict()
-    if asked is not None:
-        rows["generated"]["asked"] = proportion(made.probabilities.argmax(axis=1) == np.asarray(asked))
-    ratios = {"inception_score": rows["generated"]["inception_score"] / rows["real"]["inception_score"]}
-    if "untrained" in rows:
-        ratios["kernel_distance"] = rows["generated"]["kernel_distance"] / rows["untrained"]["kernel_distance"]
     settings = {
         "train": len(known),
         "reference": len(reference),
         "held_out": len(real),
         "dimensions": reference.shape[1],
-        "bandwidth": scale,
+        "bandwidth": bandwidth(reference),
         "permutations": permutations,
         "confidence": confidence,
         "nearest": nearest,
         "bins": k,
     }
+    centres = kmeans(reference, k, jax.random.fold_in(key, 1))
+    rows = {name: _row(row, reference, centres, key, settings, labels) for name, row in to_rows.items()}
+    for name in rows:
+        if name != "real":
+            found = memorisation(known.features, real.features, to_rows[name].features)
+            rows[name]["memorisation"] = found.to_dict()
+    if asked is not None:
+        rows["generated"]["asked"] = proportion(made.probabilities.argmax(axis=1) == np.asarray(asked))
+    ratios = {"inception_score": rows["generated"]["inception_score"] / rows["real"]["inception_score"]}
+    if "untrained" in rows:
+        ratios["kernel_distance"] = rows["generated"]["kernel_distance"] / rows["untrained"]["kernel_distance"]
     return {"rows": rows, "ratios": ratios, "settings": settings}
+
+
+def _row(
+    row: Heard, reference: np.ndarray, centres: np.ndarray, key: Any, settings: Mapping[str, Any], labels: Sequence[str]
+) -> dict[str, Any]:
+    """What is said of one set: by the judge, and by distances from the training set."""
+    shares = class_shares(row.probabilities, labels)
+    smallest = min(shares, key=lambda label: shares[label]["value"])
+    as_many = reference[: len(row)]
+    test = permutation_test(as_many, row.features, jax.random.fold_in(key, 2), settings["permutations"])
+    return {
+        "n": len(row),
+        "inception_score": inception_score(row.probabilities),
+        "confident": confident_share(row.probabilities, settings["confidence"]),
+        "classes": shares,
+        "smallest_class": {"label": smallest, **shares[smallest]},
+        "kernel_distance": kernel_distance(reference, row.features, bandwidth=settings["bandwidth"]),
+        "kernel_p": test.p_value,
+        "ndb": ndb(reference, row.features, centres=centres).to_dict(),
+        **dataclasses.asdict(density_coverage(as_many, row.features, settings["nearest"])),
+        "frechet_infinity": _frechet(reference, row.features, jax.random.fold_in(key, 3)),
+    }
 
 
 def _heard(name: str, given: Any, beside: Heard | None = None) -> Heard:
