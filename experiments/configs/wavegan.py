@@ -2,7 +2,8 @@
 
     python experiments/train_gan.py wavegan --data-dir FSDD --out runs/wavegan
 
-FSDD is a copy of https://github.com/Jakobovski/free-spoken-digit-dataset. TIMES
+FSDD is a copy of https://github.com/Jakobovski/free-spoken-digit-dataset. What to expect: the model card of the
+shipped network.
 """
 
 from __future__ import annotations
