@@ -81,7 +81,7 @@ def kernel_distance(reference: Any, samples: Any, *, kernel: str = "gaussian", b
     Never cut them off at 0. The bandwidth is that of the reference, so rows with one reference compare. (Taken from the
     data it could bring a bias back; over 4,000 pairs of 30 and 20 examples there was none to be seen.)
 
-    Time grows with n^2 d, memory does not (blocks of 64 MiB, and 200 MB for the median of 10,000 examples).
+    Time grows with n^2 d; memory only with n d (blocks of 64 MiB, and at most 200 MB for the median distance).
 
     Args:
       reference: (n, d) features, of real examples.
