@@ -4,8 +4,8 @@
     python experiments/train_gan.py emotion-mel-gan --data-dir SPEECH --data-set tess_and_ravdess --levels source
 
 EMODB is the Berlin database; RAVDESS and TESS are taken likewise. SPEECH has the folders tess/ and ravdess/. The
-default is the source's 301 epochs with EmoDB's number of recordings, which is work for a GPU and has not been run to its
-end: no figures to expect.
+default is the source's 301 epochs of EmoDB, 3 batches each, with its rates; another data set has other epochs
+(--training.steps, --training.decay-every). Work for a GPU; it has not been run to its end: no figures to expect.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class EmotionMelGan(GanRecipe):
     critic_widths: tuple[int, ...] = (64, 128, 256, 512)
     """Channels of the discriminator's convolutions."""
     training: gan.Settings = gan.Settings(
-        steps=301 * 15,
+        steps=301 * 3,
         batch_size=128,
         loss="sigmoid_least_squares",
         unroll=5,
@@ -61,11 +61,11 @@ class EmotionMelGan(GanRecipe):
         beta2=0.999,
         schedule="exponential",
         decay=0.99,
-        decay_every=15,
+        decay_every=3,
         ema=0.0,
-        log_every=5,
-        save_every=75,
-        watch_every=150,
+        log_every=3,
+        save_every=30,
+        watch_every=60,
         history=12,
     )
 
