@@ -25,6 +25,7 @@ from nd_jax import generators, metrics
 from nd_jax.domain import Domain, Image, LogMel, Waveform
 from nd_jax.experiments.configs.gans import GanExperiment
 from nd_jax.runtime import command_line, enable_compilation_cache
+from nd_jax.training import gan
 from nd_jax.training.gan.loop import Watcher
 
 _GLANCE = 500
@@ -145,7 +146,12 @@ def _recipe(generator: nd.Network, settings: Settings) -> Any:
     """The recipe whose data a generator was trained on, by what it makes."""
     from nd_jax.experiments.configs import mel_gans, mnist_gans, wavegan
 
-    places = {"data_dir": settings.data_dir, "prepared_dir": settings.prepared_dir}
+    # Nothing is trained here, so any number of examples is enough for a batch.
+    places = {
+        "data_dir": settings.data_dir,
+        "prepared_dir": settings.prepared_dir,
+        "training": gan.Settings(batch_size=1),
+    }
     made, classes = generator.output, generators.classes_of(generator)
     if isinstance(made, Image):
         return mnist_gans.DcganMnist(**places)

@@ -33,8 +33,9 @@ class Discriminator(nn.Module):
       dropout: rate after each block, in training.
       slope: of the leaky ReLUs.
       batch_norm: whether both convolutions are normalised (without, they have biases).
-      whole: whether the last row and column of the picture are looked at too: with kernels of 5 at a distance of 2 and
-        no padding, as in the source, they are not, and a generator makes what it likes there.
+      whole: whether all of the picture is looked at: with kernels of 5 at a distance of 2 and no padding, as in the
+        source, its last three rows and columns are not, and a generator makes what it likes there. One row and column
+        more, of zeros, is enough.
       deviation: whether the dense layer sees how much the batch's examples differ (`layers.MinibatchDeviation`).
       classes: 0, or the number of classes.
       conditioning: what becomes of the class: "projection" or "auxiliary", see `conditional`.
