@@ -38,7 +38,7 @@ class Wavegan(GanRecipe):
     judge: str = "checkpoints/spoken_digits"
     """The classifier that samples are measured by: a network's folder or the name of a shipped one; "" for none."""
     length: int = 4096
-    """Samples of a sound, a multiple of 1,024: half a second, and longer digits lose their ends; the paper has 16,384."""
+    """Samples of a sound, a multiple of 1,024: half a second, longer digits lose their ends; the paper has 16,384."""
     dim: int = 16
     """Channels next to the sound, twice as many in each layer further in; the paper has 64."""
     latent: int = 100
