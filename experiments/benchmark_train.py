@@ -1,6 +1,6 @@
 """How fast GANs train: beside PyTorch in the same run, on one device and two, and on an accelerator when there is one.
 
-    python experiments/benchmark_train.py                              # all parts, about TIME minutes on 2 idle cores
+    python experiments/benchmark_train.py                              # all parts
     python experiments/benchmark_train.py --only dcgan wgan            # two of the comparisons
     python experiments/benchmark_train.py --out train.json --write docs
     python experiments/benchmark_train.py --trace traces --only dcgan  # what host and devices do, for TensorBoard
