@@ -98,8 +98,8 @@ class Mnist:
                 "source": "http://yann.lecun.com/exdb/mnist",
                 "licence": "CC BY-SA 3.0 (Yann LeCun, Corinna Cortes, Christopher J. C. Burges)",
                 "split": f"official test set ({len(test)} images); the last {self.validation} "
-                "training images choose the best evaluation; label smoothing was left out after a look at the confidences "
-                "on the test set",
+                "training images choose the best evaluation; label smoothing was left out after a look at the "
+                "confidences on the test set",
                 "front_end": describe(domain),
                 "network": f"lenet, convolutions of {' and '.join(map(str, self.features))} channels, dense layers of "
                 f"{' and '.join(map(str, self.hidden))} units",

@@ -57,11 +57,15 @@ class Gan:
 
     # --- what is drawn ------------------------------------------------------------------------------------------------
 
-    def latents(self, keys: jax.Array) -> jax.Array:
-        """One latent an example: (batch,) keys -> (batch, latent)."""
+    def latents(self, keys: jax.Array, number: int | jax.Array) -> jax.Array:
+        """One latent an example: (batch,) keys -> (batch, latent).
+
+        `number` counts the uses within a step: the discriminator's updates from 0, then the generator's; keys differ
+        already, so only who brings latents of his own needs it.
+        """
         return self.task.z.draw(_fold(keys, LATENT))
 
-    def shares(self, keys: jax.Array) -> jax.Array:
+    def shares(self, keys: jax.Array, number: int | jax.Array) -> jax.Array:
         """How much of the real example is in each mixture of the gradient penalty: (batch,) keys -> (batch,)."""
         return jax.vmap(jax.random.uniform)(_fold(keys, MIXTURE))
 
@@ -231,32 +235,52 @@ def make_step(gan: Gan) -> parallel.Step:
     updates = max(settings.unroll, 1) if settings.critic_steps == 1 else settings.critic_steps
     shared = settings.same_batch or settings.critic_steps == 1
 
-    def reals(keys: jax.Array, batch: Tree) -> tuple[jax.Array, jax.Array | None]:
-        examples = {name: values for name, values in batch.items() if name != "index"}
+    def reals(keys: jax.Array, part: Tree) -> tuple[jax.Array, jax.Array | None]:
+        examples = {name: values for name, values in part.items() if name != "index"}
         # Without the barrier XLA's CPU backend fuses the preparation into the network and runs three times slower.
         given = jax.lax.optimization_barrier(jax.vmap(task.prepare)(_fold(keys, PREPARE), examples))
         return (given["x"], given["label"]) if task.conditional else (given, None)
 
+    def generate(generator: State, keys: jax.Array, number: int | jax.Array, label: jax.Array | None) -> Any:
+        return gan.generate(generator, gan.latents(keys, number), label, _fold(keys, MAKER))
+
     def step(state: Tree, batch: Tree) -> tuple[Tree, Tree]:
         count = state["step"]
-        batches = [jax.tree.map(lambda leaf, at=at: leaf[0 if shared else at], batch) for at in range(updates)]
-        generator, critic = state["generator"], state["discriminator"]
-        kept: State | None = None
-        for at, part in enumerate(batches):
+        first = jax.tree.map(lambda leaf: leaf[0], batch)
+        same = reals(parallel.example_keys(settings.seed, count, first["index"]), first) if shared else None
+
+        def update(players: tuple[State, State], turn: tuple[Any, Tree]) -> Any:
+            """One update of the discriminator, and the generated examples that it saw."""
+            (generator, critic), (number, part) = players, turn
             keys = parallel.example_keys(settings.seed, count, part["index"])
-            if at == 0 or not shared:
-                real, label = reals(keys if shared else _fold(keys, 1000 + at), part)
-            keys = _fold(keys, 2000 + at)
-            fakes, pull, collections = gan.generate(generator, gan.latents(keys), label, _fold(keys, MAKER))
-            generator = generator | {"collections": collections}
-            draws = {"keys": _fold(keys, JUDGE), "share": gan.shares(keys)}
-            critic, metrics = gan.update_discriminator(critic, real, fakes, label, draws, rates[1](count))
-            kept = critic if kept is None else kept
+            real, label = same or reals(_fold(keys, 1000 + number), part)
+            keys = _fold(keys, 2000 + number)
+            made = generate(generator, keys, number, label)
+            draws = {"keys": _fold(keys, JUDGE), "share": gan.shares(keys, number)}
+            critic, metrics = gan.update_discriminator(critic, real, made[0], label, draws, rates[1](count))
+            return (generator | {"collections": made[2]}, critic), (metrics, label, keys), made
+
+        def scanned(players: tuple[State, State], turn: tuple[Any, Tree]) -> Any:
+            return update(players, turn)[:2]
+
+        players, last, made = (state["generator"], state["discriminator"]), None, None
+        if updates == 1 or settings.unroll > 1:
+            players, last, made = update(players, (0, first))
+        kept = players[1]
+        if updates > 1:
+            # A loop, because five updates in a row would take five times as long to compile and are no faster.
+            begin = 1 if settings.unroll > 1 else 0
+            numbers = jnp.arange(begin, updates)
+            parts = jax.tree.map(lambda leaf: leaf[numbers * (not shared)], batch)
+            players, each = jax.lax.scan(scanned, players, (numbers, parts))
+            last = jax.tree.map(lambda leaf: leaf[-1], each)
+        metrics, label, keys = last
+        generator, critic = players
         if not settings.reuse_fakes:
             keys = _fold(keys, 3000)
-            fakes, pull, collections = gan.generate(generator, gan.latents(keys), label, _fold(keys, MAKER))
+            made = generate(generator, keys, updates, label)
         generator, after, more = gan.update_generator(
-            generator, critic, fakes, pull, collections, label, _fold(keys, 4000), rates[0](count)
+            generator, critic, *made, label, _fold(keys, 4000), rates[0](count)
         )
         # A discriminator that looked ahead goes back to where it was after its first update, with all its memory.
         critic = critic | {"collections": after} if settings.unroll < 2 else kept
@@ -274,6 +298,6 @@ def make_step(gan: Gan) -> parallel.Step:
     return step
 
 
-def _fold(keys: jax.Array, use: int) -> jax.Array:
+def _fold(keys: jax.Array, use: int | jax.Array) -> jax.Array:
     """(batch,) keys for one use."""
     return jax.vmap(lambda key: jax.random.fold_in(key, use))(keys)
