@@ -90,8 +90,8 @@ def _of_all_processes(devices: Sequence[jax.Device]) -> list[jax.Device]:
 def several(step: Step) -> Step:
     """Makes one call do several steps: every leaf of the batch gets a leading axis of steps, so do the metrics.
 
-    Worth it for small networks on accelerators, where a call costs more than a step. On a CPU it is worth nothing, and a
-    module with XLA's own convolutions (`flax.linen.Conv`) is tens of times slower there (JAX issue 12868).
+    Worth it for small networks on accelerators, where a call costs more than a step. On a CPU it gains nothing, and a
+    module with XLA's own convolutions (`flax.linen.Conv`) is tens of times slower in it (JAX issue 12868).
     """
 
     def scanned(state: Tree, batches: Tree) -> tuple[Tree, Tree]:
