@@ -263,7 +263,9 @@ def make_step(gan: Gan) -> parallel.Step:
         def scanned(players: tuple[State, State], turn: tuple[Any, Tree]) -> Any:
             return update(players, turn)[:2]
 
-        players, last, made = (state["generator"], state["discriminator"]), None, None
+        players: tuple[State, State] = (state["generator"], state["discriminator"])
+        last: Any = None
+        made: Any = None
         if updates == 1 or settings.unroll > 1:
             players, last, made = update(players, (0, first))
         kept = players[1]
