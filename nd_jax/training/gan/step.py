@@ -281,8 +281,9 @@ def make_step(gan: Gan) -> parallel.Step:
         if not settings.reuse_fakes:
             keys = _fold(keys, 3000)
             made = generate(generator, keys, updates, label)
+        fakes, pull, collections = made
         generator, after, more = gan.update_generator(
-            generator, critic, *made, label, _fold(keys, 4000), rates[0](count)
+            generator, critic, fakes, pull, collections, label, _fold(keys, 4000), rates[0](count)
         )
         # A discriminator that looked ahead goes back to where it was after its first update, with all its memory.
         critic = critic | {"collections": after} if settings.unroll < 2 else kept
