@@ -155,7 +155,7 @@ def same_on_any_number_of_devices(keys: jax.Array, *, unbiased_variance: bool = 
         if isinstance(module, (nn.BatchNorm, MinibatchDeviation)) and module.axis_name is None:
             if module.is_initializing():
                 return following(*args, **kwargs)
-            if isinstance(module, nn.BatchNorm) and unbiased_variance and module.is_mutable_collection("batch_stats"):
+            if isinstance(module, nn.BatchNorm) and unbiased_variance and _moves(module, *args, **kwargs):
                 return _unbiased(module, following, *args, **kwargs)
             return _over_devices(module, following, *args, **kwargs)
         return following(*args, **kwargs)
@@ -171,6 +171,12 @@ def _over_devices(module: nn.Module, following: Callable[..., Any], *args: Any, 
         return following(*args, **kwargs)
     finally:
         object.__setattr__(module, "axis_name", None)
+
+
+def _moves(module: nn.BatchNorm, x: jax.Array, use_running_average: bool | None = None, **_: Any) -> bool:
+    """Whether a batch normalisation changes its running statistics; one that is frozen does not."""
+    frozen = nn.merge_param("use_running_average", module.use_running_average, use_running_average)
+    return not frozen and module.is_mutable_collection("batch_stats")
 
 
 def _unbiased(module: nn.BatchNorm, following: Callable[..., Any], x: jax.Array, *args: Any, **kwargs: Any) -> Any:

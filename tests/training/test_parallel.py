@@ -136,3 +136,31 @@ def test_dropout_keeps_the_right_share_and_scale(getkey):
     chex.assert_trees_all_close(jnp.unique(y), jnp.asarray([0.0, 4 / 3]))
     assert abs(float(jnp.mean(y > 0)) - 0.75) < 0.01
     assert not np.array_equal(y[0], y[1])
+
+
+class Frozen(nn.Module):
+    """Batch normalisation that keeps its statistics, said in either way."""
+
+    in_call: bool
+
+    @nn.compact
+    def __call__(self, x):
+        if self.in_call:
+            return nn.BatchNorm(name="norm")(x, True)
+        return nn.BatchNorm(use_running_average=True, name="norm")(x)
+
+
+@pytest.mark.parametrize("in_call", [False, True])
+def test_frozen_batch_statistics_stay(two_devices, getkey, in_call):
+    module, x = Frozen(in_call), jax.random.normal(getkey(), (8, 3))
+    variables = module.init(getkey(), x)
+
+    def step(state, batch):
+        with parallel.same_on_any_number_of_devices(batch["key"], unbiased_variance=True):
+            y, changed = module.apply(state, batch["x"], mutable=["batch_stats"])
+        return {**state, **changed}, parallel.mean(jnp.mean(y))
+
+    run = parallel.data_parallel(step, two_devices)
+    batch = _split({"x": x, "key": parallel.example_keys(0, jnp.zeros((), jnp.int32), jnp.arange(8))}, 2)
+    after, _ = run(parallel.replicate(dict(variables), two_devices), batch)
+    chex.assert_trees_all_equal(jax.device_get(after["batch_stats"]), jax.device_get(variables["batch_stats"]))
