@@ -212,6 +212,24 @@ def test_nan_stops_with_the_step_and_keeps_the_checkpoint(tmp_path):
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()) == ["6"]
 
 
+class Noisy(nn.Module):
+    """Draws from a key that nobody gives it."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return nn.Dense(1)(x + jax.random.normal(self.make_rng("noise"), x.shape) if train else x)
+
+
+class Several(nn.Module):
+    """Gives a dict, with so many logits."""
+
+    classes: int = 2
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return {"score": nn.Dense(1)(x), "label": nn.Dense(self.classes)(x)}
+
+
 class Wrong(nn.Module):
     """Gives three numbers whatever it is asked."""
 
@@ -234,9 +252,16 @@ def _task(**changes):
         ({"maker": Wrong()}, r"Wrong\) makes examples of shape \(3,\), and those of the data have \(2,\)"),
         ({"judge": Wrong()}, r"Wrong\) has to give one score"),
         ({"judge": gan_problem.Judge(classes=3)}, "has to give one score"),
+        ({"maker": Several()}, r"Several\) makes a dict with the keys \['label', 'score'\]"),
+        ({"judge": Noisy()}, "Noisy draws numbers of its own in training.*noise"),
         ({"task": _task(labels=("a", "b", "c"))}, "prepare gives"),
+        ({"task": _task(prepare=lambda key, example: {"x": example["point"]})}, "prepare gives a dict"),
         ({"task": gan_problem.make_task(("a", "b"))}, r"label 2 is out of range.*0 \.\.\. 1"),
         ({"task": gan_problem.make_task(("a", "b", "c"), pairs=False)}, "names the class itself"),
+        (
+            {"task": gan_problem.make_task(("a", "b", "c"), pairs=False), "judge": Several(2)},
+            r"one logit for each of the 3 classes, and gives \(2,\)",
+        ),
         ({"settings": dataclasses.replace(SHORT, batch_size=15)}, "batch_size 15 cannot be divided.*14 or 16"),
         ({"settings": dataclasses.replace(SHORT, batch_size=98)}, "batch_size 98 is more than the 96 examples"),
     ],

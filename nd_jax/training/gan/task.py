@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import flax.errors
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -74,35 +75,59 @@ def check(task: GanTask, generator: nn.Module, discriminator: nn.Module) -> None
       ValueError: no examples; examples, generator or discriminator of another shape than the domain; labels out of
         range; in one sentence.
     """
-    sizes = {name: len(values) for name, values in task.arrays.items()}
-    if not sizes or min(sizes.values()) == 0:
-        raise ValueError(f"there are no examples to learn from: the arrays have {sizes or 'no members'}")
-    _check_labels(task)
-    example = {name: jax.ShapeDtypeStruct(values.shape[1:], values.dtype) for name, values in task.arrays.items()}
-    given = jax.eval_shape(task.prepare, jax.random.key(0), example)
-    if task.conditional != isinstance(given, Mapping):
-        wanted = 'a dict {"x", "label"}' if task.conditional else "a plain array"
-        raise ValueError(f"prepare gives {type(given).__name__}, and with {len(task.labels)} labels it gives {wanted}")
+    given = _given(task)
     x = given["x"] if task.conditional else given
     if x.shape != task.domain.shape:
         raise ValueError(f"the examples have the shape {x.shape} and the domain {task.domain.shape}")
     made = _output(generator, dummy(task.generator_input))
     if getattr(made, "shape", None) != (2, *x.shape):
         raise ValueError(
-            f"the generator ({type(generator).__name__}) makes examples of shape {made.shape[1:]}, and those of the "
+            f"the generator ({type(generator).__name__}) makes {_words(made, 'examples')}, and those of the "
             f"data have {x.shape}"
         )
-    said = _output(discriminator, dummy(task.discriminator_input))
-    auxiliary = task.conditional and not task.pairs
-    if auxiliary != isinstance(said, Mapping):
-        wanted = '{"score", "label"}, since it names the class itself' if auxiliary else "one score an example"
-        raise ValueError(f"the discriminator ({type(discriminator).__name__}) has to give {wanted}")
-    score = said["score"] if isinstance(said, Mapping) else said
-    if score.shape not in ((2,), (2, 1)):
+    _check_said(task, discriminator, _output(discriminator, dummy(task.discriminator_input)))
+
+
+def _given(task: GanTask) -> Any:
+    """Shapes of what `prepare` gives for one example."""
+    arrays = {name: np.asarray(values) for name, values in task.arrays.items()}
+    sizes = {name: len(values) if values.ndim else 0 for name, values in arrays.items()}
+    if not sizes or min(sizes.values()) == 0:
+        raise ValueError(f"there are no examples to learn from: the arrays have {sizes or 'no members'}")
+    _check_labels(task)
+    example = {name: jax.ShapeDtypeStruct(values.shape[1:], values.dtype) for name, values in arrays.items()}
+    given = jax.eval_shape(task.prepare, jax.random.key(0), example)
+    fits = isinstance(given, Mapping) and {"x", "label"} <= set(given) if task.conditional else hasattr(given, "shape")
+    if not fits:
+        wanted = 'a dict {"x", "label"}' if task.conditional else "a plain array"
         raise ValueError(
-            f"the discriminator ({type(discriminator).__name__}) has to give one score an example, "
-            f"and gives {score.shape[1:]}"
+            f"prepare gives {_words(given, 'an array', 0)}, and with {len(task.labels)} labels it gives {wanted}"
         )
+    return given
+
+
+def _check_said(task: GanTask, discriminator: nn.Module, said: Any) -> None:
+    """Refuses an output of the discriminator, for two examples, that the losses cannot read."""
+    who = f"the discriminator ({type(discriminator).__name__})"
+    if task.conditional and not task.pairs:
+        if not isinstance(said, Mapping) or not {"score", "label"} <= set(said):
+            raise ValueError(f'{who} has to give {{"score", "label"}}, since it names the class itself')
+        if said["label"].shape != (2, len(task.labels)):
+            raise ValueError(
+                f"{who} has to give one logit for each of the {len(task.labels)} classes, and gives "
+                f"{said['label'].shape[1:]}"
+            )
+        said = said["score"]
+    if getattr(said, "shape", None) not in ((2,), (2, 1)):
+        raise ValueError(f"{who} has to give one score an example, and gives {_words(said, 'scores')}")
+
+
+def _words(given: Any, noun: str, batch_axes: int = 1) -> str:
+    """What a function of examples gave, for a message."""
+    if isinstance(given, Mapping):
+        return f"a dict with the keys {sorted(given)}"
+    shape = getattr(given, "shape", None)
+    return type(given).__name__ if shape is None else f"{noun} of shape {shape[batch_axes:]}"
 
 
 def dummy(domain: Domain) -> Tree:
@@ -111,13 +136,21 @@ def dummy(domain: Domain) -> Tree:
 
 
 def _output(module: nn.Module, x: Tree) -> Any:
-    """Shapes of what an untrained module gives; computes nothing."""
+    """Shapes of what an untrained module gives in training; computes nothing."""
+    key = jax.random.key(0)
 
     def run(x: Tree) -> Any:
-        return module.init_with_output(jax.random.key(0), x, train=False)[0]
+        variables = module.init(key, x, train=False)
+        # What is drawn from these two is drawn from each example's own key instead.
+        return module.apply(variables, x, train=True, mutable=True, rngs={"dropout": key, "phase": key})[0]
 
     try:
         return jax.eval_shape(run, x)
+    except flax.errors.InvalidRngError as error:
+        raise ValueError(
+            f"{type(module).__name__} draws numbers of its own in training ({str(error).partition(' (')[0]}), and only "
+            "nn.Dropout and PhaseShuffle can be given each example's own key; put the randomness into the latent"
+        ) from None
     except (TypeError, ValueError) as error:
         what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         taken = jax.tree.map(lambda leaf: leaf.shape[1:], x)
