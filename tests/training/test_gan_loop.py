@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 
 import chex
 import flax.linen as nn
@@ -15,6 +16,7 @@ import pytest
 
 import nd_jax as nd
 from nd_jax.domain import Units
+from nd_jax.runtime import MissingExtraError
 from nd_jax.training import TrainingError, gan, parallel
 from nd_jax.training.gan import Gan, GanTask, Settings, make_step
 from nd_jax.training.gan.record import snapshot_steps
@@ -295,6 +297,13 @@ def test_what_does_not_fit_is_refused_before_anything_compiles(options, message,
 def test_settings_are_refused_in_one_sentence(changes, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(gan_problem.SETTINGS, **changes)
+
+
+def test_tensorboard_that_is_not_installed_is_missed_at_the_start(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(MissingExtraError, match="tensorboardX"):
+        train(folder=tmp_path, tensorboard=True)
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_checkpoint_of_another_architecture(tmp_path):

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from nd_jax.runtime import require
 from nd_jax.training import hosts, metrics_files
 from nd_jax.training.checkpoints import CheckpointError, Checkpoints
 from nd_jax.training.run import TrainingError, same_settings
@@ -93,6 +94,7 @@ class Record:
     Raises:
       ValueError: the folder holds a run with other settings.
       CheckpointError: the folder cannot be written, or its checkpoint is of another network or damaged.
+      MissingExtraError: `tensorboard` without tensorboardX.
     """
 
     def __init__(self, folder: Any, settings: Mapping[str, Any], state: Tree, tensorboard: bool = False):
@@ -105,6 +107,8 @@ class Record:
         self.tensorboard = tensorboard
         self.clock = time.perf_counter()
         self.folder = None if folder is None else pathlib.Path(folder).expanduser()
+        if tensorboard and hosts.leads():
+            require("tensorboardX", "tensorboard")
         self.checkpoints = None if self.folder is None else Checkpoints(self.folder / "checkpoints")
         if self.checkpoints is None:
             return
