@@ -1,7 +1,7 @@
 """Draws from a trained generator: a sheet of images, or sounds with a sheet of spectrograms and a page of players.
 
     python experiments/sample.py --network checkpoints/NAME                              # 64 samples
-    python experiments/sample.py --network checkpoints/NAME --count 20 --labels 3 seven  # classes in turn
+    python experiments/sample.py --network checkpoints/NAME --count 20 --labels 3 7      # classes in turn
     python experiments/sample.py --network checkpoints/NAME --interpolate --count 6      # from latent to latent
 
 OUT/samples.png is the sheet and OUT/samples.npz holds the inputs and outputs as arrays; of sounds there are also
