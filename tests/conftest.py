@@ -14,6 +14,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 import itertools
 import pathlib
+import signal
 
 import jax
 import pytest
@@ -52,6 +53,14 @@ def getkey():
     """A function that gives a fresh jax key at each call; the same test gets the same keys in every run."""
     count = itertools.count()
     return lambda: jax.random.fold_in(jax.random.key(1703), next(count))
+
+
+@pytest.fixture
+def interrupts():
+    """Ctrl-C as in a program that a person started; who runs the tests in the background may have switched it off."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def pytest_addoption(parser):

@@ -35,6 +35,8 @@ class DcganMnist(GanRecipe):
     """The classifier that samples are measured by: a network's folder or the name of a shipped one; "" for none."""
     hidden: int = 32
     """Channels next to the image, twice and four times as many further in; the source has 64."""
+    critic_hidden: int = 64
+    """Channels of the discriminator's first convolution, twice as many of the second."""
     dropout: float = 0.3
     """Rate in the discriminator."""
     images: int = 60000
@@ -79,7 +81,7 @@ class DcganMnist(GanRecipe):
         return GanExperiment(
             title=f"{len(arrays['image'])} images of handwritten digits",
             generator=Generator(latent=_LATENT, hidden=self.hidden),
-            discriminator=Discriminator(hidden=self.hidden, dropout=self.dropout, **self.critic),
+            discriminator=Discriminator(hidden=self.critic_hidden, dropout=self.dropout, **self.critic),
             task=gan.GanTask(arrays, lambda key, example: pixels(example["image"], domain), domain, _LATENT),
             held_out={"image": test.images},
             card={
@@ -136,6 +138,8 @@ class WganMnist(DcganMnist):
 
     out: pathlib.Path = pathlib.Path("runs/wgan_mnist")
     """Where networks, measures, samples and checkpoints go; the same folder again goes on with an interrupted run."""
+    critic_hidden: int = 32
+    """Channels of the critic's first convolution, twice as many of the second."""
     dropout: float = 0.0
     """Rate in the critic."""
     training: gan.Settings = gan.Settings(

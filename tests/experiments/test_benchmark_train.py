@@ -7,11 +7,14 @@ import json
 import pathlib
 
 import chex
+import flax.linen as nn
 import jax
 import pytest
 
+from nd_jax.domain import Image
 from nd_jax.experiments import benchmark_train
 from nd_jax.experiments.benchmarks import gan_cases
+from nd_jax.training import gan
 
 
 @pytest.mark.parametrize("tiny", [True, False])
@@ -46,12 +49,32 @@ def test_full_sizes_are_those_of_the_sources():
     }
 
 
+class Dots(nn.Module):
+    """A latent to four dots."""
+
+    latent: int = 3
+
+    @nn.compact
+    def __call__(self, z, train=False):
+        return nn.tanh(nn.Dense(4)(z)).reshape(-1, 2, 2, 1)
+
+
+class Dense(nn.Module):
+    """Dots to a score."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return nn.Dense(1)(x.reshape(x.shape[0], -1))
+
+
 def test_parts_print_tables_and_fill_documents(tmp_path: pathlib.Path, capsys, monkeypatch):
     monkeypatch.setattr(benchmark_train, "limit_threads", lambda threads: None)
     monkeypatch.setattr(benchmark_train, "torch_side", lambda say=True: None)
     names = ("dcgan", "machine", "accelerator")
     (tmp_path / "training_speed.md").write_text("".join(f"<!-- {name} -->\nold\n<!-- /{name} -->\n" for name in names))
-    monkeypatch.setattr(benchmark_train, "gan_cases", lambda tiny: {"dcgan": gan_cases.gan_cases(True)["dcgan"]})
+    settings = gan.Settings(batch_size=4, ema=0.0)
+    case = gan_cases.GanCase("dots", Dots(), Dense(), Image((2, 2, 1), -1.0, 1.0), settings)
+    monkeypatch.setattr(benchmark_train, "gan_cases", lambda tiny: {"dcgan": case})
     out = tmp_path / "deep" / "figures.json"
     arguments = ["--tiny", "--repeats", "1", "--only", "dcgan", "accelerator", "--out", str(out)]
     arguments += ["--write", str(tmp_path), "--trace", str(tmp_path / "trace")]

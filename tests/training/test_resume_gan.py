@@ -107,6 +107,7 @@ def test_a_signal_stops_after_the_step_and_nothing_is_lost(number, tmp_path, und
     _ends_like(tmp_path, undisturbed)
 
 
+@pytest.mark.usefixtures("interrupts")
 def test_without_a_folder_signals_mean_what_they_always_do():
     with hosts.stop_on_signals(active=False) as stopping:
         assert not stopping()

@@ -157,14 +157,6 @@ def test_interrupt_returns_what_is_there(network):
     assert stopped.labels == tuple(f"conv2:{unit}" for unit in range(8))
 
 
-@pytest.fixture
-def interrupts():
-    """Ctrl-C as in a program that a person started; who runs the tests in the background may have switched it off."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_real_interrupt_at_the_worst_moment_loses_nothing(network, monkeypatch, interrupts, moment):
     calls = iter(range(1000))
