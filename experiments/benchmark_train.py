@@ -194,7 +194,6 @@ def _on_accelerator(config: Config, name: str, case: GanCase, peak: float, figur
                     runs[way]()
     seconds = race(runs, config.repeats)
     seconds["nd_jax"] /= calls
-    # Operations are those of one loop body: XLA counts what a scan repeats once.
     share = ours.operations / seconds["nd_jax"] / peak
     what = f"{name}, {case.settings.precision}"
     figures[what] = {"seconds": seconds, "share": share, "compile_seconds": ours.compile_seconds}

@@ -61,21 +61,10 @@ class Ours:
     """
 
     def __init__(self, case: GanCase, devices: int = 1, steps: int = 1):
-        self.case, self.steps = case, steps
-        task, settings = case.task, case.settings
-        chosen = jax.local_devices()[:devices]
-        step = gan.make_step(gan.Gan(case.generator, case.discriminator, task, settings))
-        run = parallel.data_parallel(parallel.several(step) if steps > 1 else step, chosen)
-        self.state = parallel.replicate(initial_state(case.generator, case.discriminator, task, settings), chosen)
-        rows = np.arange(settings.batch_size).reshape(devices, 1, -1)
-        if not settings.same_batch:
-            rows = np.repeat(rows, settings.critic_steps, axis=1)
-        if steps > 1:
-            rows = np.repeat(rows[:, None], steps, axis=1)
-        self.batch = parallel.place({"x": task.arrays["x"][rows], "index": rows}, chosen)
+        self.case, self.devices = case, devices
+        self.run, self.state, self.batch = _program(case, devices, steps)
         began = time.perf_counter()
-        self.compiled = run.lower(self.state, self.batch).compile()
-        self.run = run
+        self.compiled = self.run.lower(self.state, self.batch).compile()
         self.compile_seconds = time.perf_counter() - began
         self.metrics: Any = None
 
@@ -96,8 +85,36 @@ class Ours:
 
     @property
     def operations(self) -> float:
-        """Floating-point operations of one call on one device, as XLA counts them."""
-        return float(self.compiled.cost_analysis().get("flops", 0.0))
+        """Floating-point operations of one step on one device, as XLA counts them.
+
+        It counts what a loop repeats once, so the discriminator's further updates, which are one, are counted as the
+        difference that a second one outside of a loop makes.
+        """
+        settings = self.case.settings
+        further = max(settings.critic_steps, settings.unroll, 1) - 1
+        if not further:
+            return self._counted(settings)
+        one, two = (dataclasses.replace(settings, critic_steps=1, unroll=unroll) for unroll in (0, 2))
+        return self._counted(one) + further * (self._counted(two) - self._counted(one))
+
+    def _counted(self, settings: gan.Settings) -> float:
+        run, state, batch = _program(dataclasses.replace(self.case, settings=settings), self.devices, 1)
+        return float(run.lower(state, batch).cost_analysis()["flops"])
+
+
+def _program(case: GanCase, devices: int, steps: int) -> tuple[Any, Any, Any]:
+    """The training step as a program, the state and the batch that it takes; `steps` scans over so many."""
+    task, settings = case.task, case.settings
+    chosen = jax.local_devices()[:devices]
+    step = gan.make_step(gan.Gan(case.generator, case.discriminator, task, settings))
+    run = parallel.data_parallel(parallel.several(step) if steps > 1 else step, chosen)
+    state = parallel.replicate(initial_state(case.generator, case.discriminator, task, settings), chosen)
+    rows = np.arange(settings.batch_size).reshape(devices, 1, -1)
+    if not settings.same_batch:
+        rows = np.repeat(rows, settings.critic_steps, axis=1)
+    if steps > 1:
+        rows = np.repeat(rows[:, None], steps, axis=1)
+    return run, state, parallel.place({"x": task.arrays["x"][rows], "index": rows}, chosen)
 
 
 def gan_cases(tiny: bool) -> dict[str, GanCase]:

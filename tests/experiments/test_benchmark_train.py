@@ -97,6 +97,14 @@ def test_measures_of_one_device_and_two():
     chex.assert_trees_all_close(jax.device_get(one.metrics), jax.device_get(two.metrics), rtol=1e-3, atol=1e-4)
 
 
+def test_operations_are_those_of_every_update_of_the_discriminator():
+    case = gan_cases.gan_cases(True)["dcgan"]
+    settings = dataclasses.replace(case.settings, batch_size=8, reuse_fakes=False, same_batch=True)
+    several = dataclasses.replace(settings, critic_steps=3)
+    one, three = (gan_cases.Ours(dataclasses.replace(case, settings=each)) for each in (settings, several))
+    assert 1.5 * one.operations < three.operations < 3 * one.operations
+
+
 def test_the_page_has_a_place_for_every_part(repository: pathlib.Path):
     text = (repository / "docs" / "training_speed.md").read_text(encoding="utf-8")
     for part in ("machine", *benchmark_train.PARTS):
