@@ -30,7 +30,6 @@ from nd_jax.training.gan.loop import Watcher
 
 _GLANCE = 500
 SEED = 0
-KNOWN = 10_000
 _LEAST = 20
 
 
@@ -132,7 +131,7 @@ def run(settings: Settings) -> dict[str, Any]:
     generator = nd.load(settings.generator)
     judge = Judge.load(settings.judge, generator.output)
     experiment = _recipe(generator, settings).experiment()
-    known, held_out = real(experiment, KNOWN, known=True), real(experiment, settings.samples)
+    known, held_out = real(experiment, known=True), real(experiment, settings.samples)
     found = figures_of(generator, judge, known, held_out, settings.samples)
     out = settings.out or pathlib.Path(settings.generator).parent / "figures.json"
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -143,8 +142,8 @@ def run(settings: Settings) -> dict[str, Any]:
 
 
 def _recipe(generator: nd.Network, settings: Settings) -> Any:
-    """The recipe whose data a generator was trained on, by what it makes."""
-    from nd_jax.experiments.configs import mel_gans, mnist_gans, wavegan
+    """The recipe that a generator was trained with, by its card's name; of an unknown name, by what it makes."""
+    from nd_jax.experiments.configs import emotion_mel_gan, emotional_speech, mel_gans, mnist_gans, wavegan
 
     # Nothing is trained here, so any number of examples is enough for a batch.
     places = {
@@ -153,6 +152,14 @@ def _recipe(generator: nd.Network, settings: Settings) -> Any:
         "training": gan.Settings(batch_size=1),
     }
     made, classes = generator.output, generators.classes_of(generator)
+    name = str(generator.card.get("name", ""))
+    if name.startswith(emotion_mel_gan.EmotionMelGan.family):
+        levels = "source" if made.to_dict() == emotional_speech.source_domain().to_dict() else "fixed"
+        return emotion_mel_gan.EmotionMelGan(
+            **places, data_set=name.removeprefix(f"{emotion_mel_gan.EmotionMelGan.family}_"), levels=levels
+        )
+    if name in (mnist_gans.DcganMnistSource.family, mnist_gans.WganMnistSource.family):
+        return mnist_gans.DcganMnistSource(**places)
     if isinstance(made, Image):
         return mnist_gans.DcganMnist(**places)
     if isinstance(made, Waveform):
@@ -162,12 +169,12 @@ def _recipe(generator: nd.Network, settings: Settings) -> Any:
     raise ValueError(f"no recipe makes {made.kind} examples")
 
 
-def real(experiment: GanExperiment, count: int, *, known: bool = False) -> dict[str, np.ndarray]:
+def real(experiment: GanExperiment, count: int | None = None, *, known: bool = False) -> dict[str, np.ndarray]:
     """Real examples as the discriminator sees them: held-out ones, or those that training knows.
 
     Args:
       experiment: the training.
-      count: at most so many; the first ones of a fixed shuffle.
+      count: at most so many, the first ones of a fixed shuffle; None for all.
       known: whether they are training examples.
 
     Returns:
@@ -178,9 +185,10 @@ def real(experiment: GanExperiment, count: int, *, known: bool = False) -> dict[
     """
     arrays = experiment.task.arrays if known else experiment.held_out
     total = len(next(iter(arrays.values())))
-    if min(total, count) < _LEAST:
+    count = total if count is None else min(total, count)
+    if count < _LEAST:
         raise ValueError(
-            f"{min(total, count)} {'training' if known else 'held-out'} examples are too few to measure by: {_LEAST} "
+            f"{count} {'training' if known else 'held-out'} examples are too few to measure by: {_LEAST} "
             'or more are needed; --judge "" measures nothing'
         )
     chosen = np.sort(np.random.default_rng(0).permutation(total)[:count])

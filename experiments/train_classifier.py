@@ -12,14 +12,11 @@ one confusion matrix a head. The same command again goes on where an interrupted
 from __future__ import annotations
 
 import json
-import os
 import pathlib
-import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 import nd_jax as nd
@@ -33,6 +30,7 @@ from nd_jax.training import TrainingError, cards, measures, predictor, train
 from nd_jax.training.classifier import as_heads
 
 Recipe = InstrumentNotes | SpokenDigits | Esc10 | Mnist
+_LOCAL = ("--prepared-dir",)
 _PLACES = ("data_dir", "prepared_dir", "out", "speakers", "folds")
 
 
@@ -41,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     recipe = command_line(Recipe, arguments, __doc__)
     enable_compilation_cache()
     try:
-        run(recipe, command=_command(sys.argv[1:] if arguments is None else arguments))
+        typed = sys.argv[1:] if arguments is None else arguments
+        run(recipe, command=cards.command("experiments/train_classifier.py", typed, _LOCAL))
     except (ValueError, OSError, ImportError, TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -95,7 +94,7 @@ def _train_and_measure(
         "accuracy": accuracy,
         "command": command,
         "time": f"{minutes} min",
-        "hardware": _hardware(),
+        "hardware": cards.hardware(),
         "training": {"best_step": trained.step, "steps": trained.steps_done, "validation_score": trained.score},
     }
     one_head = len(experiment.labels) == 1
@@ -121,24 +120,6 @@ def _write_confusion(experiment: Experiment, head: str, predicted: np.ndarray, f
     matrix = measures.confusion_matrix(experiment.held_out[head][:: experiment.windows], predicted, len(names))
     np.savez(folder / f"confusion_{head}.npz", matrix=matrix, names=np.asarray(names))
     measures.draw_confusion(matrix, names, folder / f"confusion_{head}.png", title=f"{head}, held out")
-
-
-def _command(arguments: Sequence[str]) -> str:
-    """The command line without what differs from machine to machine: the folder of the data is called DATA."""
-    words: list[str] = []
-    for word in (part for argument in arguments for part in argument.split("=", 1)):
-        if words and words[-1] == "--prepared-dir":
-            words.pop()
-        else:
-            words.append("DATA" if words and words[-1] == "--data-dir" else word)
-    return "python experiments/train_classifier.py " + shlex.join(words)
-
-
-def _hardware() -> str:
-    device = jax.local_devices()[0]
-    if device.platform == "cpu":
-        return f"{os.cpu_count()} CPU cores"
-    return f"{jax.local_device_count()} x {device.device_kind}"
 
 
 if __name__ == "__main__":

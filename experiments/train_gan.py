@@ -15,14 +15,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import pathlib
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import jax
 
 import nd_jax as nd
 from nd_jax.experiments.configs.emotion_mel_gan import EmotionMelGan
@@ -30,7 +26,7 @@ from nd_jax.experiments.configs.gans import GanRecipe, check_devices
 from nd_jax.experiments.configs.mel_gans import ConditionalMelGan, MelGan
 from nd_jax.experiments.configs.mnist_gans import DcganMnist, DcganMnistSource, WganMnist, WganMnistSource
 from nd_jax.experiments.configs.wavegan import Wavegan
-from nd_jax.experiments.judge_gan import KNOWN, Judge, figures_of, real
+from nd_jax.experiments.judge_gan import Judge, figures_of, real
 from nd_jax.report.curves import curves
 from nd_jax.report.watch import SampleWatcher
 from nd_jax.runtime import MissingExtraError, command_line, enable_compilation_cache, require
@@ -40,6 +36,10 @@ from nd_jax.training.gan.loop import Watcher
 Recipe = (
     DcganMnist | WganMnist | MelGan | EmotionMelGan | ConditionalMelGan | Wavegan | DcganMnistSource | WganMnistSource
 )
+# Training examples that samples are compared with while it trains; in the end it is all of them.
+_GLANCED = 10_000
+# Flags that say nothing on another machine.
+_LOCAL = ("--prepared-dir", "--out", "--coordinator", "--processes", "--process")
 # What decides nothing of the result.
 _PLACES = (
     *("data_dir", "prepared_dir", "out", "judge", "samples", "watch", "tensorboard"),
@@ -54,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hosts.start(recipe.coordinator, recipe.processes, recipe.process)
         enable_compilation_cache()
         with hosts.end_together():
-            run(recipe, command=_command(sys.argv[1:] if arguments is None else arguments))
+            typed = sys.argv[1:] if arguments is None else arguments
+            run(recipe, command=cards.command("experiments/train_gan.py", typed, _LOCAL))
     except hosts.Stopped as stopped:
         print(stopped, file=sys.stderr)
         return hosts.STOPPED_STATUS
@@ -82,7 +83,7 @@ def run(recipe: GanRecipe, *, command: str, progress: bool = True) -> dict[str, 
     judge = Judge.load(recipe.judge, experiment.task.domain) if recipe.judge else None
     known = held_out = {}
     if judge is not None:
-        known, held_out = real(experiment, KNOWN, known=True), real(experiment, recipe.samples)
+        known, held_out = real(experiment, _GLANCED, known=True), real(experiment, recipe.samples)
     if hosts.leads():
         print(experiment.title)
 
@@ -108,6 +109,7 @@ def run(recipe: GanRecipe, *, command: str, progress: bool = True) -> dict[str, 
     # --- measure ------------------------------------------------------------------------------------------------------
     found: dict[str, Any] = {}
     if judge is not None:
+        known = real(experiment, known=True)
         found = figures_of(trained.generator, judge, known, held_out, recipe.samples)
         (recipe.out / "figures.json").write_text(json.dumps({"command": command, **found}, indent=1) + "\n")
         print(nd.metrics.judge_table(found))
@@ -116,7 +118,7 @@ def run(recipe: GanRecipe, *, command: str, progress: bool = True) -> dict[str, 
     card = dict(experiment.card) | {
         "command": command,
         "time": f"{max(1, round(trained.seconds / 60))} min",
-        "hardware": _hardware(),
+        "hardware": cards.hardware(),
         "training": {"steps": trained.step, **_plain(recipe.training)},
         "samples": found,
         "table": nd.metrics.judge_table(found) if found else "",
@@ -167,24 +169,6 @@ def _plain(settings: gan.Settings) -> dict[str, Any]:
         for field in dataclasses.fields(settings)
         if field.name != "steps" and getattr(settings, field.name) != getattr(usual, field.name)
     }
-
-
-def _command(arguments: Sequence[str]) -> str:
-    """The command line without what differs from machine to machine: the folder of data is called DATA."""
-    words: list[str] = []
-    for word in (part for argument in arguments for part in argument.split("=", 1)):
-        if words and words[-1] in ("--prepared-dir", "--coordinator", "--processes", "--process"):
-            words.pop()
-        else:
-            words.append("DATA" if words and words[-1] == "--data-dir" else word)
-    return "python experiments/train_gan.py " + shlex.join(words)
-
-
-def _hardware() -> str:
-    device = jax.local_devices()[0]
-    if device.platform == "cpu":
-        return f"{os.cpu_count()} CPU cores"
-    return f"{jax.device_count()} x {device.device_kind}"
 
 
 if __name__ == "__main__":

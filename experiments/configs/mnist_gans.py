@@ -37,6 +37,8 @@ class DcganMnist(GanRecipe):
     """Channels next to the image, twice and four times as many further in; the source has 64."""
     critic_hidden: int = 64
     """Channels of the discriminator's first convolution, twice as many of the second."""
+    features: int = 256
+    """Units of a dense layer before the discriminator's score; 0 for none, as in the source."""
     dropout: float = 0.3
     """Rate in the discriminator."""
     images: int = 60000
@@ -81,7 +83,9 @@ class DcganMnist(GanRecipe):
         return GanExperiment(
             title=f"{len(arrays['image'])} images of handwritten digits",
             generator=Generator(latent=_LATENT, hidden=self.hidden),
-            discriminator=Discriminator(hidden=self.critic_hidden, dropout=self.dropout, **self.critic),
+            discriminator=Discriminator(
+                hidden=self.critic_hidden, dropout=self.dropout, features=self.features, **self.critic
+            ),
             task=gan.GanTask(arrays, lambda key, example: pixels(example["image"], domain), domain, _LATENT),
             held_out={"image": test.images},
             card={
@@ -109,6 +113,8 @@ class DcganMnistSource(DcganMnist):
     """Where networks, measures, samples and checkpoints go; the same folder again goes on with an interrupted run."""
     hidden: int = 64
     """Channels next to the image."""
+    features: int = 0
+    """Units of a dense layer before the discriminator's score."""
     images: int = 48000
     """At most so many of the training images."""
     training: gan.Settings = gan.Settings(

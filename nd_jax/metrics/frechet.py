@@ -99,7 +99,7 @@ def frechet_infinity(
     Args:
       a: (n, d) features of the reference.
       b: (m, d) features of the samples.
-      key: jax key of the subsets.
+      key: jax key of the subsets; the thinnest has 5 d examples, or half of all when there are fewer than 10 d.
       real: (h, d) features of held-out real examples, for the real-against-real row; None for none.
       sizes: points of the regression.
       repeats: subsets a point, averaged (the point of the whole sets needs one).

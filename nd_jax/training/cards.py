@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import jax
 
 CARD_FIELDS = (
     "name",
@@ -101,3 +105,29 @@ def _sentence(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "; ".join(map(str, value))
     return str(value)
+
+
+def command(script: str, arguments: Sequence[str], local: Sequence[str] = ()) -> str:
+    """A command line without what differs from machine to machine, for a card.
+
+    Args:
+      script: such as "experiments/train_gan.py".
+      arguments: as they were typed; the folder after --data-dir is called DATA.
+      local: flags that are left out with their values, such as "--prepared-dir".
+    """
+    words: list[str] = []
+    for word in (part for argument in arguments for part in argument.split("=", 1)):
+        flag = words[-1].replace("_", "-") if words else ""
+        if flag in local:
+            words.pop()
+        else:
+            words.append("DATA" if flag == "--data-dir" else word)
+    return f"python {script} {shlex.join(words)}"
+
+
+def hardware() -> str:
+    """What this process computes with, for a card."""
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        return f"{os.cpu_count()} CPU cores"
+    return f"{jax.device_count()} x {device.device_kind}"

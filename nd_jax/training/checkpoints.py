@@ -95,7 +95,7 @@ class Checkpoints:
         """Reads the last complete checkpoint; when its files are damaged, with a warning, the one before it.
 
         Args:
-          like: a tree of the same structure, shapes and types (a fresh state).
+          like: a tree of the same structure, shapes and types (a fresh state, or what `jax.eval_shape` says of it).
 
         Returns:
           The checkpoint, with numpy leaves in the structure of `like`; None when there is none yet.
@@ -103,7 +103,7 @@ class Checkpoints:
         Raises:
           CheckpointError: it was made by a run with another network or optimizer, or all there are are damaged.
         """
-        target = jax.tree.map(lambda leaf: np.zeros(np.shape(leaf), leaf.dtype), jax.device_get(like))
+        target = jax.tree.map(lambda leaf: np.zeros(np.shape(leaf), leaf.dtype), like)
         arrays = target
 
         def read() -> tuple[int, dict[str, Any]] | None:

@@ -208,6 +208,8 @@ def _dropout(
     module: nn.Dropout, keys: jax.Array, x: jax.Array, deterministic: bool | None = None, rng: Any = None
 ) -> jax.Array:
     deterministic = nn.merge_param("deterministic", module.deterministic, deterministic)
+    if module.rate == 1.0 and not deterministic:
+        return jnp.zeros_like(x)
     if deterministic or module.rate == 0.0:
         return x
     shape = tuple(1 if axis in module.broadcast_dims else size for axis, size in enumerate(x.shape))[1:]

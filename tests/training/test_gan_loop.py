@@ -191,6 +191,13 @@ def test_a_finished_run_is_only_read(tmp_path):
         train(dataclasses.replace(SHORT, seed=1), folder=tmp_path)
 
 
+def test_fewer_steps_than_were_done_are_refused(tmp_path):
+    constant = dataclasses.replace(SHORT, schedule="constant")
+    train(constant, folder=tmp_path)
+    with pytest.raises(ValueError, match="has done 6 steps, more than the 3 that are asked for"):
+        train(dataclasses.replace(constant, steps=3), folder=tmp_path)
+
+
 @pytest.mark.parametrize(("steps_", "count", "every"), [(1000, 12, 10), (20, 4, 3), (100_000, 12, 50), (5, 12, 5)])
 def test_snapshots_are_log_spaced(steps_, count, every):
     found = snapshot_steps(steps_, count, every)
@@ -306,13 +313,17 @@ def test_tensorboard_that_is_not_installed_is_missed_at_the_start(tmp_path, monk
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_checkpoint_of_another_architecture(tmp_path):
+def test_checkpoint_of_another_architecture_is_refused_before_anything_compiles(tmp_path, monkeypatch):
     class Wider(gan_problem.Maker):
         @nn.compact
         def __call__(self, z, train=False):
             return nn.Dense(2)(nn.relu(nn.Dense(20)(z)))
 
+    def compiled(*_, **__):
+        raise AssertionError("it went on to compile")
+
     train(folder=tmp_path)
+    monkeypatch.setattr(parallel, "replicate", compiled)  # what comes first on a device
     with pytest.raises(OSError, match="does not fit this run"):
         train(folder=tmp_path, maker=Wider())
 

@@ -136,6 +136,9 @@ def test_dropout_keeps_the_right_share_and_scale(getkey):
     chex.assert_trees_all_close(jnp.unique(y), jnp.asarray([0.0, 4 / 3]))
     assert abs(float(jnp.mean(y > 0)) - 0.75) < 0.01
     assert not np.array_equal(y[0], y[1])
+    with parallel.same_on_any_number_of_devices(keys):
+        nothing = nn.Dropout(1.0, deterministic=False).apply({}, jnp.ones((64, 500)))
+    chex.assert_trees_all_equal(nothing, jnp.zeros((64, 500)))
 
 
 class Frozen(nn.Module):

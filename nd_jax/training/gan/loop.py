@@ -90,7 +90,7 @@ def train(
       TrainingError: a loss, score or gradient is not finite (names the step), or replicas differ.
       CheckpointError: a checkpoint cannot be written, or the one found does not fit.
       Stopped: SIGTERM or SIGINT came (`hosts.stop_on_signals`), and all is saved; only with a folder.
-      ValueError: something does not fit together, or the folder holds a run with other settings.
+      ValueError: something does not fit together, or the folder holds a run with other settings or more steps.
     """
     # --- data ---------------------------------------------------------------------------------------------------------
     devices = list(devices or jax.local_devices())
@@ -118,9 +118,15 @@ def train(
     per_call = settings.steps_per_call or (1 if devices[0].platform == "cpu" else _divisor(settings.log_every))
 
     # --- checkpoint ---------------------------------------------------------------------------------------------------
-    fresh = initial_state(generator, discriminator, task, settings, gan.optimizers)
-    record = Record(folder, {**(recipe or {}), **_deciding(settings)}, fresh, tensorboard)
-    state = parallel.replicate(record.state, devices)
+    fresh = functools.partial(initial_state, generator, discriminator, task, settings, gan.optimizers)
+    # Shapes tell whether a checkpoint fits, before anything compiles.
+    record = Record(folder, {**(recipe or {}), **_deciding(settings)}, jax.eval_shape(fresh), tensorboard)
+    if record.done > settings.steps:
+        raise ValueError(
+            f"the run in {folder} has done {record.done} steps, more than the {settings.steps} that are asked for; ask "
+            f"for {record.done} or more, or take another folder"
+        )
+    state = parallel.replicate(fresh() if record.state is None else record.state, devices)
     snapshots = snapshot_steps(settings.steps, settings.history, settings.log_every)
 
     # --- loop ---------------------------------------------------------------------------------------------------------

@@ -88,7 +88,7 @@ class Record:
     Args:
       folder: where; None keeps nothing on disk.
       settings: what must be the same for a run to go on, plain values by name.
-      state: a fresh state, for its structure.
+      shapes: of a fresh state, as `jax.eval_shape` gives them.
       tensorboard: whether the log is also written for TensorBoard.
 
     Raises:
@@ -97,9 +97,9 @@ class Record:
       MissingExtraError: `tensorboard` without tensorboardX.
     """
 
-    def __init__(self, folder: Any, settings: Mapping[str, Any], state: Tree, tensorboard: bool = False):
+    def __init__(self, folder: Any, settings: Mapping[str, Any], shapes: Tree, tensorboard: bool = False):
         self.settings = json.loads(json.dumps(settings, default=str))  # as they come back from a checkpoint
-        self.state = state
+        self.state: Tree | None = None
         self.done = 0
         self.seconds = 0.0
         self.lines: list[Line] = []
@@ -112,7 +112,7 @@ class Record:
         self.checkpoints = None if self.folder is None else Checkpoints(self.folder / "checkpoints")
         if self.checkpoints is None:
             return
-        found = self.checkpoints.restore(state)
+        found = self.checkpoints.restore(shapes)
         if found is not None:
             same_settings(self.folder, found.notes["settings"], self.settings)
             self.state, self.done, begun = found.arrays, found.step, found.notes.get("window", {})
