@@ -42,7 +42,7 @@ _GLANCED = 10_000
 _LOCAL = ("--prepared-dir", "--out", "--coordinator", "--processes", "--process")
 # What decides nothing of the result.
 _PLACES = (
-    *("data_dir", "prepared_dir", "out", "judge", "samples", "watch", "tensorboard"),
+    *("data_dir", "prepared_dir", "out", "judge", "samples", "storage", "watch", "tensorboard"),
     *("coordinator", "processes", "process"),
 )
 
@@ -107,10 +107,13 @@ def run(recipe: GanRecipe, *, command: str, progress: bool = True) -> dict[str, 
         return {}
 
     # --- measure ------------------------------------------------------------------------------------------------------
+    networks = {"generator": trained.generator, "discriminator": trained.discriminator}
+    dtype = recipe.storage if recipe.storage != "float32" else None
     found: dict[str, Any] = {}
     if judge is not None:
+        stored = nd.load(networks["generator"].save(recipe.out / "generator", overwrite=True, dtype=dtype))
         known = real(experiment, known=True)
-        found = figures_of(trained.generator, judge, known, held_out, recipe.samples)
+        found = figures_of(stored, judge, known, held_out, recipe.samples)
         (recipe.out / "figures.json").write_text(json.dumps({"command": command, **found}, indent=1) + "\n")
         print(nd.metrics.judge_table(found))
 
@@ -123,7 +126,10 @@ def run(recipe: GanRecipe, *, command: str, progress: bool = True) -> dict[str, 
         "samples": found,
         "table": nd.metrics.judge_table(found) if found else "",
     }
-    _save(trained, card, recipe.out)
+    sheet = recipe.out / "samples" / "sheets" / f"{trained.step:08d}.png"
+    _save(networks, card, recipe.out, dtype, sheet)
+    if sheet.is_file():
+        curves(trained.log, recipe.out / "curves.png", title=str(card["name"]))
     return found
 
 
@@ -137,21 +143,20 @@ def _can_draw() -> bool:
     return True
 
 
-def _save(trained: gan.TrainedGan, card: Mapping[str, Any], out: pathlib.Path) -> None:
+def _save(
+    networks: Mapping[str, nd.Network], card: Mapping[str, Any], out: pathlib.Path, dtype: Any, sheet: pathlib.Path
+) -> None:
     """Both networks with their cards; the last sheet of samples goes with the generator."""
-    sheet = out / "samples" / "sheets" / f"{trained.step:08d}.png"
-    for role, network in (("generator", trained.generator), ("discriminator", trained.discriminator)):
+    for role, network in networks.items():
         own = dict(card)
         if role == "discriminator":
             own["name"] += "_discriminator"
             own["task"] = "Tells real examples from those of its generator, which " + _lower(str(card["task"]))
-        dataclasses.replace(network, card=own).save(out / role, overwrite=True)
+        dataclasses.replace(network, card=own).save(out / role, overwrite=True, dtype=dtype)
         if role == "generator" and sheet.is_file():
             (out / role / cards.SHEET).write_bytes(sheet.read_bytes())
         cards.write_card(own, out / role)
         print(f"  {out / role}")
-    if sheet.is_file():
-        curves(trained.log, out / "curves.png", title=str(card["name"]))
 
 
 # --- words and numbers ------------------------------------------------------------------------------------------------

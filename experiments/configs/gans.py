@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -54,6 +54,8 @@ class GanRecipe:
     """The classifier that samples are measured by: a network's folder or the name of a shipped one; "" for none."""
     samples: int = 1000
     """So many samples are measured at the end."""
+    storage: Literal["float16", "float32"] = "float16"
+    """How the parameters of the trained networks are stored; the figures are those of the networks as stored."""
     watch: bool = False
     """Measure samples also at every look during training (training.watch-every), 500 at a time."""
     tensorboard: bool = False

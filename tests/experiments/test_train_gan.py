@@ -30,7 +30,7 @@ _TINY = [
     "1",
 ]
 _PLAIN = ["--training.penalty", "none", "--training.loss", "hinge", "--training.critic-steps", "1"]
-_MNIST = ["--hidden", "2", *_TINY]
+_MNIST = ["--hidden", "2", "--critic-hidden", "2", "--features", "3", *_TINY]
 _MEL = ["--widths", "4", "2", "--critic-widths", "2", "4", "--latent", "3", *_TINY]
 
 
@@ -99,8 +99,9 @@ def test_images_become_two_networks_with_cards_and_samples(images, reader, tmp_p
     made = generator(np.zeros((2, 100), np.float32))
     chex.assert_shape([made, discriminator(made)], [(2, 28, 28, 1), (2, 1)])
     assert all(generator.card[field] for field in cards.GAN_FIELDS)
-    assert generator.card["command"].startswith("python experiments/train_gan.py dcgan-mnist --data-dir DATA --out")
-    assert "prepared" not in generator.card["command"]
+    command = generator.card["command"]
+    assert command.startswith("python experiments/train_gan.py dcgan-mnist --data-dir DATA --judge")
+    assert "prepared" not in command and "--out" not in command
     assert discriminator.card["task"].startswith("Tells real examples from those of its generator")
 
     told = json.loads((run / "figures.json").read_text())
@@ -146,9 +147,10 @@ def test_raw_sound_is_judged_through_the_log_mel(digits, listener, tmp_path):
 
 
 def test_an_interrupted_run_goes_on_as_it_was_and_is_measured_then(images, reader, tmp_path, capfd):
-    assert _run("wgan-mnist", images, tmp_path, "--judge", "", *_MNIST) == 0
+    constant = [*_MNIST, "--training.schedule", "constant"]
+    assert _run("wgan-mnist", images, tmp_path, "--judge", "", *constant) == 0
     assert not (tmp_path / "run" / "figures.json").exists()
-    longer = [*_MNIST, "--training.steps", "3"]
+    longer = [*constant, "--training.steps", "3"]
     assert _run("wgan-mnist", images, tmp_path, "--judge", reader, "--samples", "20", *longer) == 0
     assert nd.load(tmp_path / "run" / "generator").card["training"]["steps"] == 3
     assert (tmp_path / "run" / "figures.json").exists()
@@ -161,7 +163,8 @@ def test_an_interrupted_run_goes_on_as_it_was_and_is_measured_then(images, reade
 def test_the_sources_variants_are_the_sources():
     dcgan, wgan = (recipe("nowhere") for recipe in (mnist_gans.DcganMnistSource, mnist_gans.WganMnistSource))
     for recipe in (dcgan, wgan):
-        assert (recipe.hidden, recipe.dropout, recipe.images) == (64, 0.3, 48000)
+        assert (recipe.hidden, recipe.critic_hidden, recipe.features) == (64, 64, 0)
+        assert (recipe.dropout, recipe.images) == (0.3, 48000)
         settings = recipe.training
         assert (settings.batch_size, settings.generator_lr, settings.discriminator_lr) == (256, 1e-4, 1e-4)
         assert (settings.beta1, settings.beta2, settings.ema) == (0.9, 0.999, 0.0)
