@@ -38,7 +38,7 @@ class DcganMnist(GanRecipe):
     critic_hidden: int = 64
     """Channels of the discriminator's first convolution, twice as many of the second."""
     features: int = 256
-    """Units of a dense layer before the discriminator's score; 0 for none, as in the source."""
+    """Units of a dense layer after the latent and of one before the discriminator's score; 0 for none, as in the source."""
     dropout: float = 0.0
     """Rate in the discriminator; the source has 0.3."""
     images: int = 60000
@@ -63,8 +63,8 @@ class DcganMnist(GanRecipe):
     family: ClassVar[str] = "dcgan_mnist"
     critic: ClassVar[dict[str, Any]] = {"sigmoid": False, "whole": True}
     told: ClassVar[str] = (
-        "DCGAN of Neural Dissection with half its channels in the generator: non-saturating loss; a discriminator with "
-        "batch norm and one more dense layer, without dropout"
+        "DCGAN of Neural Dissection with half its channels in the generator and one more dense layer in both networks: "
+        "non-saturating loss; a discriminator with batch norm, without dropout"
     )
 
     @property
@@ -83,7 +83,7 @@ class DcganMnist(GanRecipe):
         check_batch(len(arrays["image"]), self.training)
         return GanExperiment(
             title=f"{len(arrays['image'])} images of handwritten digits",
-            generator=Generator(latent=_LATENT, hidden=self.hidden),
+            generator=Generator(latent=_LATENT, hidden=self.hidden, features=self.features),
             discriminator=Discriminator(
                 hidden=self.critic_hidden, dropout=self.dropout, features=self.features, **self.critic
             ),
@@ -115,7 +115,7 @@ class DcganMnistSource(DcganMnist):
     hidden: int = 64
     """Channels next to the image."""
     features: int = 0
-    """Units of a dense layer before the discriminator's score."""
+    """Units of a dense layer after the latent and of one before the discriminator's score."""
     dropout: float = 0.3
     """Rate in the discriminator."""
     images: int = 48000
@@ -170,8 +170,8 @@ class WganMnist(DcganMnist):
     family: ClassVar[str] = "wgan_mnist"
     critic: ClassVar[dict[str, Any]] = {"sigmoid": False, "batch_norm": False, "whole": True}
     told: ClassVar[str] = (
-        "WGAN-GP of Neural Dissection with half its channels and a repaired critic: no sigmoid, no batch norm, no "
-        "dropout, one more dense layer, three updates a step with images of their own"
+        "WGAN-GP of Neural Dissection with half its channels, one more dense layer in both networks and a repaired "
+        "critic: no sigmoid, no batch norm, no dropout, three updates a step with images of their own"
     )
 
 

@@ -90,6 +90,8 @@ class Generator(nn.Module):
     Attributes:
       latent: size of the latent.
       hidden: channels in front of the last convolution; twice and four times as many before.
+      features: 0, or how many units a dense layer (`features`, with norm and ReLU) right after the latent has: without,
+        as in the source, where strokes go is one linear map of the latent, and between two digits lies their blend.
       slope: of the leaky ReLUs.
       classes: 0, or how many classes can be asked for: the input is then {"z": latent, "label": class}.
       conditioning: how the class gets in: "concat" or "batch_norm", see `conditional`.
@@ -97,6 +99,7 @@ class Generator(nn.Module):
 
     latent: int = 100
     hidden: int = 64
+    features: int = 0
     slope: float = 0.2
     classes: int = 0
     conditioning: str = "concat"
@@ -105,6 +108,9 @@ class Generator(nn.Module):
     def __call__(self, z: Any, train: bool = False) -> jax.Array:
         """(batch, latent), standard normal -> pictures (batch, 28, 28, 1) in -1 ... 1."""
         z, norms = conditional.generator_input(self, z, train)
+        if self.features:
+            z = nn.Dense(self.features, use_bias=False, name="features")(z)
+            z = Relu(self.slope, name="relu_features")(norms("norm_features")(z))
         x = nn.Dense(7 * 7 * 4 * self.hidden, use_bias=False, name="dense")(z)
         x = Relu(self.slope, name="relu0")(norms("norm0")(x))
         x = x.reshape(x.shape[0], 7, 7, 4 * self.hidden)
