@@ -38,7 +38,8 @@ class DcganMnist(GanRecipe):
     critic_hidden: int = 64
     """Channels of the discriminator's first convolution, twice as many of the second."""
     features: int = 256
-    """Units of a dense layer after the latent and of one before the discriminator's score; 0 for none, as in the source."""
+    """Units of a dense layer after the latent and of one before the discriminator's score; 0, as in the source, for
+    none."""
     dropout: float = 0.0
     """Rate in the discriminator; the source has 0.3."""
     images: int = 60000
