@@ -53,20 +53,27 @@ def test_commands_exist(path):
         assert (REPOSITORY / script).is_file(), f"{name(path)}: {script}"
 
 
-def test_accuracies_are_those_of_the_cards():
-    """Every percentage that the README gives in a row about a shipped network stands in that network's card."""
+def _numbers(found):
+    """Every number in a card's figures, however deep."""
+    if isinstance(found, dict):
+        return [number for value in found.values() for number in _numbers(value)]
+    return [found] if isinstance(found, float) else []
+
+
+def test_figures_are_those_of_the_cards():
+    """Every number with decimals in a row of the README about a shipped network stands in that network's card."""
     rows = [
         line for line in (REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("|")
     ]
     for path in sorted((REPOSITORY / "checkpoints").glob("*/network.json")):
-        described = [row for row in rows if f"`checkpoints/{path.parent.name}`" in row]
-        assert described, f"the README does not say how good checkpoints/{path.parent.name} is"
-        accuracy = json.loads(path.read_text(encoding="utf-8"))["card"]["accuracy"]
-        known = {
-            f"{100 * number:.1f}"
-            for found in accuracy.values()
-            for number in found.values()
-            if isinstance(number, float)
+        name = path.parent.name.removesuffix("_discriminator")
+        described = [row for row in rows if f"`checkpoints/{name}`" in row]
+        assert described, f"the README does not say how good checkpoints/{name} is"
+        card = json.loads(path.read_text(encoding="utf-8"))["card"]
+        # Shares as per cent with one decimal, all others as they are with up to four.
+        values = _numbers(card.get("accuracy", card.get("samples")))
+        known = {f"{100 * value:.1f}" for value in values} | {
+            f"{value:.{n}f}" for value in values for n in (1, 2, 3, 4)
         }
-        for number in re.findall(r"\b(\d+\.\d)\b", described[0]):
-            assert number in known, f"checkpoints/{path.parent.name}: {number} is not in its card"
+        for number in re.findall(r"\b(\d+\.\d+)\b", described[0]):
+            assert number in known, f"checkpoints/{name}: {number} is not in its card"
