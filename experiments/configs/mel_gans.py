@@ -47,6 +47,9 @@ class MelGan(GanRecipe):
     """Channels of the generator's layers but the last."""
     critic_widths: tuple[int, ...] = (24, 48, 96, 192)
     """Channels of the discriminator's convolutions."""
+    features: int = 256
+    """Units of a dense layer after the latent and of one before the discriminator's score; 0, as in the source, for
+    none."""
     batch_norm: bool = False
     """Whether the discriminator is normalised too; with a penalty on its gradient it must not be."""
     last_norm: bool = False
@@ -54,17 +57,18 @@ class MelGan(GanRecipe):
     shift: int = 4
     """Recordings are moved by up to so many frames."""
     training: gan.Settings = gan.Settings(
-        steps=12000,
+        steps=8000,
         batch_size=32,
         loss="non_saturating",
         penalty="r1",
         penalty_weight=0.03,
         reuse_fakes=True,
-        generator_lr=4e-4,
-        discriminator_lr=8e-4,
+        generator_lr=1e-3,
+        discriminator_lr=6e-4,
         beta1=0.0,
         beta2=0.99,
-        ema=0.995,
+        schedule="linear",
+        ema=0.998,
         log_every=50,
         save_every=250,
         watch_every=500,
@@ -84,8 +88,14 @@ class MelGan(GanRecipe):
         bands, frames, _ = self.domain.shape
         step = 2 ** len(self.widths)
         return (
-            Generator(self.latent, (bands // step, frames // step), self.widths, last_norm=self.last_norm),
-            Discriminator(self.critic_widths, batch_norm=self.batch_norm),
+            Generator(
+                self.latent,
+                (bands // step, frames // step),
+                self.widths,
+                features=self.features,
+                last_norm=self.last_norm,
+            ),
+            Discriminator(self.critic_widths, features=self.features, batch_norm=self.batch_norm),
         )
 
     def experiment(self) -> GanExperiment:
@@ -116,7 +126,7 @@ class MelGan(GanRecipe):
                 "front_end": describe(domain) + "; recordings have a peak of 0.9 and are centred in the window, then "
                 f"moved by up to {self.shift} frames",
                 "network": f"mel_dcgan, generator {' '.join(map(str, self.widths))}, discriminator "
-                f"{' '.join(map(str, self.critic_widths))} channels",
+                f"{' '.join(map(str, self.critic_widths))} channels, {self.features} units of a dense layer in each",
             },
         )
 

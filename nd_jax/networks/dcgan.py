@@ -36,7 +36,7 @@ class Discriminator(nn.Module):
       whole: whether all of the picture is looked at: with kernels of 5 at a distance of 2 and no padding, as in the
         source, its last three rows and columns are not, and a generator makes what it likes there. One row and column
         more, of zeros, is enough.
-      features: 0, or how many units a dense layer (`features`, `relu3`) before the score has: the source's score is
+      features: 0, or how many units a dense layer (`features`, with a ReLU) before the score has: the source's score is
         linear in the parts of strokes that the second convolution finds, and does not see which parts go together.
       deviation: whether the dense layer sees how much the batch's examples differ (`layers.MinibatchDeviation`).
       classes: 0, or the number of classes.
@@ -74,7 +74,7 @@ class Discriminator(nn.Module):
             x = MinibatchDeviation(name="deviation")(x)
         x = x.reshape(x.shape[0], -1)
         if self.features:
-            x = Relu(self.slope, name="relu3")(nn.Dense(self.features, name="features")(x))
+            x = Relu(self.slope, name="relu_features")(nn.Dense(self.features, name="features")(x))
         score = nn.Dense(1, use_bias=False, name="dense")(x)
         output = conditional.judged(self, score, x, label) if self.classes else score
         if not self.sigmoid:

@@ -69,6 +69,7 @@ class Generator(nn.Module):
       latent: size of the latent.
       start: (mel bands, frames) of the first layer; every later one doubles both: (4, 4) makes (64, 64, 1).
       widths: channels of all layers but the last.
+      features: 0, or how many units a dense layer (`features`, with norm and ReLU) right after the latent has.
       slope: of the leaky ReLUs.
       last_norm: whether a batch norm follows the last convolution.
       classes: 0, or how many classes can be asked for: the input is then {"z": latent, "label": class}.
@@ -78,6 +79,7 @@ class Generator(nn.Module):
     latent: int = 512
     start: tuple[int, int] = (5, 10)
     widths: tuple[int, ...] = (512, 256, 128, 64)
+    features: int = 0
     slope: float = 0.2
     last_norm: bool = True
     classes: int = 0
@@ -87,6 +89,9 @@ class Generator(nn.Module):
     def __call__(self, z: Any, train: bool = False) -> jax.Array:
         """(batch, latent), standard normal -> log-mels (batch, bands, frames, 1) in 0 ... 1."""
         z, norms = conditional.generator_input(self, z, train)
+        if self.features:
+            z = nn.Dense(self.features, use_bias=False, name="features")(z)
+            z = Relu(self.slope, name="relu_features")(norms("norm_features")(z))
         x = FirstConv(self.widths[0], self.start, name="conv1")(z)
         x = Relu(self.slope, name="relu1")(norms("norm1")(x))
         for index, features in enumerate((*self.widths[1:], 1), start=2):
@@ -104,6 +109,9 @@ class Discriminator(nn.Module):
 
     Attributes:
       widths: channels of the convolutions of stride 2; the input's sides are multiples of 2 to their number.
+      features: 0, or how many units a dense layer (`features`, with a ReLU) before the score has. Without, as in the
+        source, the score is a mean over places that each see a part of the sound, and so are the features that a class
+        is projected on: what comes before what is hardly looked at.
       slope: of the leaky ReLUs.
       batch_norm: whether every convolution of stride 2 is normalised; a critic with a gradient penalty must not be.
       deviation: whether the last convolution sees how much the batch's examples differ (`layers.MinibatchDeviation`).
@@ -112,6 +120,7 @@ class Discriminator(nn.Module):
     """
 
     widths: tuple[int, ...] = (64, 128, 256, 512)
+    features: int = 0
     slope: float = 0.2
     batch_norm: bool = True
     deviation: bool = False
@@ -135,7 +144,11 @@ class Discriminator(nn.Module):
             x = Relu(self.slope, name=f"relu{index}")(x)
         if self.deviation:
             x = MinibatchDeviation(name="deviation")(x)
-        score = Mean((1, 2), name="score")(Conv(1, (1, 1), name=f"conv{len(self.widths) + 1}")(x))
-        if not self.classes:
-            return score
-        return conditional.judged(self, score, Mean((1, 2), name="pool")(x), label)
+        if self.features:
+            found = nn.Dense(self.features, name="features")(x.reshape(x.shape[0], -1))
+            found = Relu(self.slope, name="relu_features")(found)
+            score = nn.Dense(1, name="score")(found)
+        else:
+            score = Mean((1, 2), name="score")(Conv(1, (1, 1), name=f"conv{len(self.widths) + 1}")(x))
+            found = Mean((1, 2), name="pool")(x) if self.classes else x
+        return conditional.judged(self, score, found, label) if self.classes else score
