@@ -54,10 +54,15 @@ def _settings(run: Visualization) -> tuple[list[str], list[str]]:
     usual = optimizers.name_of(optimizers.adam())
     try:
         # An optimizer of one's own cannot be written out, but the other settings can.
-        restored = manifest.restore_settings({**run.manifest, "settings": {**stored, "optimizer": usual}})
+        by_hand = [name for name in ("parameterization", "penalties") if manifest.refers(stored[name])]
+        usually = {**run.manifest, "settings": {**stored, "optimizer": usual}}
+        restored = manifest.restore_settings(usually, given=by_hand)
         defaults = _defaults(run, restored)
         for name in ("parameterization", "transforms", "penalties"):
-            if name not in defaults:
+            if name in by_hand:
+                lines.append(f"{name} = ...  # with the arrays or the generator of this run: put it here")
+                arguments.append(f"{name}={name}")
+            elif name not in defaults:
                 arguments.append(f"{name}={_code(restored[name])}")
         arguments += [f"{name}={restored[name]!r}" for name, own in _plain_defaults() if restored[name] != own]
     except ValueError as error:
@@ -119,7 +124,7 @@ def _defaults(run: Visualization, restored: Mapping[str, Any]) -> set[str]:
         "transforms": lambda: tuple(transforms.default(run.domain)),
         "penalties": tuple,
     }
-    return {name for name, make in usual.items() if restored[name] == make()}
+    return {name for name, make in usual.items() if name in restored and restored[name] == make()}
 
 
 def _plain_defaults() -> list[tuple[str, Any]]:

@@ -146,7 +146,7 @@ def visualize_batch(
         run=run,
         seconds=time.perf_counter() - began,
     )
-    return found.visualization(copies, scales, described)
+    return found.visualization(copies, scales, described, manifest.carried((plan.parameterization, plan.penalties)))
 
 
 def lane_keys(key: jax.Array, labels: Sequence[str], replicates: Sequence[int] | np.ndarray) -> jax.Array:
@@ -234,7 +234,9 @@ class _Found:
                 self.dead[lane], self.starts[lane] = False, name
                 _put(self.all, int(lane), self._common(piece), row)
 
-    def visualization(self, copies: np.ndarray, scales: np.ndarray, described: dict[str, Any]) -> Visualization:
+    def visualization(
+        self, copies: np.ndarray, scales: np.ndarray, described: dict[str, Any], carried: dict[str, Any]
+    ) -> Visualization:
         """The result for the caller."""
         run, found = self.run, self.all
         lanes = run.lanes.select(found.lanes)
@@ -260,6 +262,7 @@ class _Found:
             status=self._status(),
             starts=tuple(self.starts),
             manifest=described,
+            carried=carried,
         )
 
     def _status(self) -> tuple[str, ...]:

@@ -1,12 +1,15 @@
 """What a visualization must remember so that any unit can be run again: versions, key, settings, network.
 
 Settings are written as plain values by class name and read back from an allow-list of nd_jax's own classes; nothing in
-a manifest is ever executed.
+a manifest is ever executed. Arrays among the settings (a spectrum of data, an input that is masked) and networks (a
+generator) stand there by their fingerprint; `carried` finds them, a result keeps them, and `restore_settings` takes
+them back. A network that a result was not saved with is looked for among those that ship with nd_jax.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib.metadata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from nd_jax.network import digest
+from nd_jax.network import Network, digest
 from nd_jax.runtime import nearest
 
 if TYPE_CHECKING:
-    from nd_jax.network import Network
     from nd_jax.visualize.program import Plan
     from nd_jax.visualize.run import Run
 
@@ -50,7 +52,7 @@ def describe(
         "versions": {"nd_jax": nd_jax.__version__}
         | {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")},
         "device": jax.devices()[0].device_kind,
-        "network": {"name": network.card.get("name", type(network.module).__name__), "digest": digest(network)},
+        "network": {"name": _name(network), "digest": digest(network)},
         "key": {"impl": str(jax.random.key_impl(key)), "data": np.asarray(jax.random.key_data(key)).tolist()}
         if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
         else {"impl": "raw", "data": np.asarray(key).tolist()},
@@ -84,20 +86,31 @@ def restore_key(manifest: Mapping[str, Any]) -> jax.Array:
     )
 
 
-def restore_settings(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def restore_settings(
+    manifest: Mapping[str, Any], carried: Mapping[str, Any] | None = None, given: Sequence[str] = ()
+) -> dict[str, Any]:
     """The keyword arguments of `visualize_batch` that a manifest stands for.
 
+    Args:
+      manifest: of a result.
+      carried: its arrays and networks by fingerprint, see `carried`.
+      given: names of settings that are given by hand, and so left out here.
+
     Raises:
-      ValueError: a setting of your own that nd_jax cannot rebuild; pass it again by hand.
+      ValueError: a setting of your own that nd_jax cannot rebuild, or a network that is not at hand; pass it again by
+        hand.
     """
     from nd_jax.visualize import optimizers
 
     stored = manifest["settings"]
+    makers = {
+        "optimizer": lambda: optimizers.from_name(stored["optimizer"]),
+        "parameterization": lambda: _rebuild("parameterization", stored["parameterization"], carried),
+        "transforms": lambda: tuple(_rebuild("transform", item, carried) for item in stored["transforms"]),
+        "penalties": lambda: tuple(_rebuild("penalty", item, carried) for item in stored["penalties"]),
+    }
     return {
-        "optimizer": optimizers.from_name(stored["optimizer"]),
-        "parameterization": _rebuild("parameterization", stored["parameterization"]),
-        "transforms": tuple(_rebuild("transform", item) for item in stored["transforms"]),
-        "penalties": tuple(_rebuild("penalty", item) for item in stored["penalties"]),
+        **{name: make() for name, make in makers.items() if name not in given},
         "steps": stored["steps"],
         "snapshots": stored["snapshots"],
         # Runs of before these settings shook to the end, had one input a lane and left silent units alone.
@@ -107,8 +120,40 @@ def restore_settings(manifest: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def carried(settings: Any) -> dict[str, Any]:
+    """The arrays and networks among settings (dataclasses, tuples, dicts), by fingerprint."""
+    if isinstance(settings, Network):
+        return {digest(settings): settings}
+    if isinstance(settings, (jax.Array, np.ndarray)):
+        return {fingerprint(settings): np.asarray(settings)}
+    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
+        parts: Any = [getattr(settings, field.name) for field in dataclasses.fields(settings)]
+    elif isinstance(settings, Mapping):
+        parts = list(settings.values())
+    else:
+        parts = settings if isinstance(settings, (tuple, list)) else ()
+    return {name: value for part in parts for name, value in carried(part).items()}
+
+
+def refers(stored: Any) -> bool:
+    """Whether a setting, as a manifest has it, names arrays or networks by fingerprint."""
+    if isinstance(stored, Mapping):
+        return "array" in stored or "network" in stored or any(map(refers, stored.values()))
+    return isinstance(stored, (list, tuple)) and any(map(refers, stored))
+
+
+def fingerprint(array: Any) -> str:
+    """Sixteen hexadecimal digits of an array's type, shape and values."""
+    values = np.ascontiguousarray(array)
+    return hashlib.sha256(f"{values.dtype} {np.shape(array)}".encode() + values.tobytes()).hexdigest()[:16]
+
+
 def plain(item: Any) -> Any:
     """A setting as JSON-ready values: a dataclass becomes a dict with its class name under `is`."""
+    if isinstance(item, Network):
+        return {"network": _name(item), "digest": digest(item), "input": item.input.to_dict()}
+    if isinstance(item, (jax.Array, np.ndarray)):
+        return {"array": fingerprint(item)}
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
         module = type(item).__module__
         name = type(item).__name__ if module.startswith("nd_jax.") else CUSTOM
@@ -123,20 +168,43 @@ def plain(item: Any) -> Any:
     return item if item is None or isinstance(item, (bool, int, float, str)) else {"is": CUSTOM}
 
 
-def _rebuild(what: str, stored: Any) -> Any:
+def _name(network: Network) -> str:
+    return str(network.card.get("name") or type(network.module).__name__)
+
+
+def _rebuild(what: str, stored: Any, carried: Mapping[str, Any] | None = None) -> Any:
     if isinstance(stored, list):
-        return tuple(_rebuild(what, part) for part in stored)
+        return tuple(_rebuild(what, part, carried) for part in stored)
     if not isinstance(stored, Mapping):
         return stored
     if "map" in stored:
-        return {key: _rebuild(what, value) for key, value in stored["map"]}
-    fields = {name: _rebuild(what, value) for name, value in stored.items() if name != "is"}
+        return {key: _rebuild(what, value, carried) for key, value in stored["map"]}
+    if "array" in stored:
+        if stored["array"] not in (carried or {}):
+            raise ValueError(f"this run's {what} has an array that was not kept: pass the {what} by hand")
+        return (carried or {})[stored["array"]]
+    if "network" in stored:
+        return (carried or {}).get(stored["digest"]) or _shipped(what, stored["network"], stored["digest"])
+    fields = {name: _rebuild(what, value, carried) for name, value in stored.items() if name != "is"}
     known = _classes()
     if stored["is"] == CUSTOM:
         raise ValueError(f"this run used a {what} of your own, which a manifest cannot hold: pass it by hand")
     if stored["is"] not in known:
         raise ValueError(f"no {what} {stored['is']!r} in this nd_jax; {nearest(stored['is'], known)}")
     return known[stored["is"]](**fields)
+
+
+def _shipped(what: str, name: str, wanted: str) -> Network:
+    """The network that ships with nd_jax under a name, if it is the one that was meant."""
+    from nd_jax.storage import load, shipped
+
+    found = load(shipped()[name]) if name in shipped() else None
+    if found is None or digest(found) != wanted:
+        raise ValueError(
+            f"this run went through the network {name!r} of digest {wanted}, which is not at hand: pass the {what} "
+            "with that network by hand"
+        )
+    return found
 
 
 def _classes() -> dict[str, type]:

@@ -18,6 +18,7 @@ from jax.sharding import Mesh, PartitionSpec
 from nd_jax import taps
 from nd_jax.networks.layers import redirected_gradients
 from nd_jax.visualize import narrow, objectives
+from nd_jax.visualize.arguments import Program, Still, joined
 
 if TYPE_CHECKING:
     from nd_jax.network import Network
@@ -291,11 +292,11 @@ class Programs(NamedTuple):
         more than rounding; all (lanes,).
     """
 
-    initialise: Any
-    resume: Any
-    advance: Any
-    evaluate: Any
-    respond: Any
+    initialise: Program
+    resume: Program
+    advance: Program
+    evaluate: Program
+    respond: Program
 
 
 @functools.lru_cache(maxsize=16)
@@ -303,22 +304,27 @@ def programs(mesh: Mesh | None) -> Programs:
     """The programs for one device, or with the lanes of a chunk spread over the devices of a mesh."""
     lanes, whole = PartitionSpec(LANES), PartitionSpec()
 
-    def compiled(function: Any, static: int, specs: tuple[Any, ...], **settings: Any) -> Any:
-        def spread(*arguments: Any) -> Any:
-            fixed, traced = arguments[:static], arguments[static:]
+    def compiled(function: Any, static: int, specs: tuple[Any, ...], **settings: Any) -> Program:
+        def spread(still: Still, arrays: Any, *arguments: Any) -> Any:
+            fixed, traced = arguments[: static - 1], arguments[static - 1 :]
+
+            def local(arrays: Any, *traced: Any) -> Any:
+                return function(joined(still, arrays), *fixed, *traced)
+
             if mesh is None:
-                return function(*fixed, *traced)
+                return local(arrays, *traced)
             # Each device runs its share of the lanes by itself: there is nothing to communicate.
-            local = functools.partial(function, *fixed)
-            return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=lanes, check_vma=False)(*traced)
+            split = jax.shard_map(local, mesh=mesh, in_specs=(whole, *specs), out_specs=lanes, check_vma=False)
+            return split(arrays, *traced)
 
         spread.__name__ = function.__name__.lstrip("_")
-        return jax.jit(spread, static_argnums=tuple(range(static)), compiler_options=_options(), **settings)
+        fixed = (0, *range(2, static + 1))
+        return Program(jax.jit(spread, static_argnums=fixed, compiler_options=_options(), **settings))
 
     return Programs(
         compiled(_initialise, 1, (whole, lanes)),
         compiled(_resume, 1, (lanes,)),
-        compiled(_advance, 2, (whole, lanes, lanes, lanes, whole), donate_argnums=3),
+        compiled(_advance, 2, (whole, lanes, lanes, lanes, whole), donate_argnums=4),
         compiled(_evaluate, 1, (whole, lanes, lanes)),
         compiled(_respond, 1, (whole, lanes, lanes)),
     )

@@ -154,7 +154,8 @@ def _best_probes(run: Run, dead: np.ndarray, probes: Any) -> np.ndarray:
     """(lanes, candidates, inputs a lane) the probing inputs on which each lane scores highest."""
     total = _count(probes)
     arrays = jax.tree.map(jnp.asarray, run.lanes.select(dead).arrays)
-    plan = run.plan._replace(inputs=1)
+    # Probes are inputs: how inputs are made plays no part, nor do the arrays that it takes.
+    plan = run.plan._replace(inputs=1, parameterization=None, penalties=())
     columns = []
     for first in range(0, total, run.size):
         # Filled up with the first, so that one program serves all.

@@ -61,6 +61,8 @@ class Visualization:
       scale: (n,) the factor on the penalties; None for results of before there was one.
       manifest: versions, key, settings, time: what `rerun` needs.
       objective: what each lane climbed, for `rerun`; None for results of different objectives that were joined.
+      carried: arrays and networks that the settings name by their fingerprint. Arrays are saved with the result;
+        networks (a generator) are not.
     """
 
     network: Network | None
@@ -81,6 +83,7 @@ class Visualization:
     objective: Bound | None = None
     starts: tuple[str, ...] = ()
     scale: np.ndarray | None = None
+    carried: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -160,10 +163,8 @@ class Visualization:
         expected = self.manifest["network"]["digest"]
         if digest(used) != expected:
             raise ValueError(f"this result was made with a network of digest {expected}, not {digest(used)}")
-        stored = dict(self.manifest)
-        if "optimizer" in changes:
-            stored["settings"] = {**stored["settings"], "optimizer": "adam(0.05)"}
-        settings: dict[str, Any] = {"key": manifest.restore_key(stored), **manifest.restore_settings(stored), **changes}
+        settings = {**manifest.restore_settings(self.manifest, self.carried, tuple(changes)), **changes}
+        settings.setdefault("key", manifest.restore_key(self.manifest))
         index = self._index(lanes)
         settings.setdefault("replicates", self.replicates[index])
         settings.setdefault("scale", None if self.scale is None else self.scale[index])
@@ -197,6 +198,7 @@ class Visualization:
             "domain": self.domain.to_dict(),
             "domain_arrays": _pack("domain", self.domain.arrays(), arrays),
             "structure": structure,
+            "carried": _pack("carried", _arrays_of(self.carried), arrays),
             "manifest": dict(self.manifest),
         }
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -229,6 +231,7 @@ class Visualization:
                 values = {name: _unpack(node, stored) for name, node in description["structure"].items()}
                 domain_arrays = _unpack(description["domain_arrays"], stored)
                 terms = _unpack(description["objective_arrays"], stored)
+                carried = _unpack(description.get("carried", {"dict": {}}), stored)
             objective = None
             if terms is not None:
                 objective = Bound.from_dict(description["objective"], terms, values["units"])
@@ -245,8 +248,13 @@ class Visualization:
             status=tuple(description["status"]),
             starts=tuple(description.get("starts", ())),
             manifest=description["manifest"],
+            carried=carried,
             **values,
         )
+
+
+def _arrays_of(carried: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    return {name: value for name, value in carried.items() if isinstance(value, np.ndarray)}
 
 
 def _pack(name: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:

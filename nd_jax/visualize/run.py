@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from nd_jax.visualize import memory, objectives, program
+from nd_jax.visualize import arguments, memory, objectives, program
 
 if TYPE_CHECKING:
     from nd_jax.network import Network
@@ -76,7 +76,7 @@ class Run:
         wish: int | None,
         devices: Sequence[jax.Device],
     ):
-        self.plan, self.lanes, self.keys, self.steps, self.moments = plan, lanes, keys, steps, moments
+        self.lanes, self.keys, self.steps, self.moments = lanes, keys, steps, moments
         self._goals = program.Goal(lanes.arrays, np.asarray(scale, np.float32))
         self._total = (jnp.asarray(steps, jnp.int32), jnp.asarray(steps - round(polish * steps), jnp.int32))
         alone = len(devices) == 1 and devices[0] == jax.local_devices()[0]
@@ -84,6 +84,7 @@ class Run:
         self.programs = program.programs(mesh)
         self._split = None if mesh is None else NamedSharding(mesh, PartitionSpec(program.LANES))
         self._whole = None if mesh is None else NamedSharding(mesh, PartitionSpec())
+        self.plan = arguments.placed(plan, self._whole)
         self.network = network
         self._network = network if mesh is None else jax.device_put(network, self._whole)
         self.compile_seconds = self.waited_seconds = self.loop_seconds = 0.0
@@ -107,7 +108,7 @@ class Run:
             )
         )
         began = time.perf_counter()
-        state = self._shapes(jax.eval_shape(self.programs.initialise, self.plan, self._network, keys))
+        state = self._shapes(self.programs.initialise.shapes(self.plan, self._network, keys))
         lowered = self.programs.advance.lower(
             self.plan, _steps_per_call(self.steps), self._network, state, goal, keys, self._clock(0)
         )

@@ -118,10 +118,10 @@ def test_global_norm_clipping_stays_inside_its_lane(network):
 
 def test_one_program_for_any_units(network):
     run(network, [0, 1])
-    before = program.programs(None).advance._cache_size()
+    before = program.programs(None).advance.compiled()
     run(network, [7, 3])
     run(network, [9])
-    assert program.programs(None).advance._cache_size() == before
+    assert program.programs(None).advance.compiled() == before
 
 
 def test_a_lane_that_is_not_finite_stops_alone():
@@ -334,10 +334,10 @@ def test_mistakes_give_one_sentence(network, settings, message):
 
 
 def test_wrong_layers_fail_before_anything_compiles(network):
-    before = program.programs(None).advance._cache_size()
+    before = program.programs(None).advance.compiled()
     with pytest.raises(nd.taps.LayerError, match="did you mean 'conv"):
         nd.visualize_batch(network, nd.objectives.channel("conv3"), key=jax.random.key(0))
-    assert program.programs(None).advance._cache_size() == before
+    assert program.programs(None).advance.compiled() == before
 
 
 def test_foreign_flax_network_and_waveform_domain():

@@ -15,7 +15,7 @@ Your own may leave `invert` away; then an optimization cannot begin at a given s
 | `pixels`   | one free value per input value               | every domain                         |
 | `fourier`  | a spectrum, low frequencies weighted up      | images, spectrograms, any grid       |
 | `waveform` | samples, or their weighted spectrum          | `Waveform`                           |
-| `latent`   | standard normal numbers                      | `Latent`, every unbounded domain     |
+| `latent`   | numbers, kept where the latent's law is      | `Latent`, every unbounded domain     |
 | `chosen`   | none, the class stays as it is               | `Label`                              |
 | `parts`    | a dict, one parameterization per part        | `Parts`                              |
 
@@ -45,6 +45,7 @@ from nd_jax.visualize.parameterizations.core import (
     invert,
     unbounded,
 )
+from nd_jax.visualize.parameterizations.latents import Normal, latent, norm_percentile
 from nd_jax.visualize.parameterizations.natural import (
     NaturalScale,
     axis_scale,
@@ -67,7 +68,7 @@ from nd_jax.visualize.parameterizations.spectrum import (
     frequencies,
     spectrum_shape,
 )
-from nd_jax.visualize.parameterizations.values import ByPart, Chosen, Normal, Pixels, chosen, latent, parts, pixels
+from nd_jax.visualize.parameterizations.values import ByPart, Chosen, Pixels, chosen, parts, pixels
 
 __all__ = [
     "BANDS",
@@ -101,6 +102,7 @@ __all__ = [
     "invert",
     "latent",
     "natural_scale",
+    "norm_percentile",
     "parts",
     "pixels",
     "spectrum_shape",

@@ -1,8 +1,9 @@
-"""Free values as they are: `pixels`, `latent`; `chosen`, which is not free; and `parts`, one of all for every part."""
+"""Free values as they are: `pixels`; `chosen`, which is not free; and `parts`, one of all for every part."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import zlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -56,39 +57,6 @@ def pixels(sd: float = 0.01, *, bounds: str = "sigmoid", start: core.Start = Non
 
 
 @dataclasses.dataclass(frozen=True)
-class Normal:
-    """See `latent`."""
-
-    name: ClassVar[str] = "latent"
-
-    sd: float = 1.0
-
-    def init(self, key: jax.Array, domain: Domain) -> jax.Array:
-        return self.sd * jax.random.normal(key, self._shape(domain))
-
-    def apply(self, parameters: jax.Array, domain: Domain) -> jax.Array:
-        return parameters
-
-    def invert(self, x: Any, domain: Domain) -> jax.Array:
-        self._shape(domain)
-        return core.one_example(self.name, x, domain)
-
-    def _shape(self, domain: Domain) -> tuple[int, ...]:
-        shape = core.array_shape(self.name, domain)
-        if core.is_bounded(domain):
-            raise ValueError(
-                f"parameterizations.latent is for an unbounded domain, not for {domain.kind!r} with values "
-                f"{domain.low} ... {domain.high}; use parameterizations.pixels"
-            )
-        return shape
-
-
-def latent(sd: float = 1.0) -> Normal:
-    """Free numbers that begin as normal noise of standard deviation `sd` and have no bounds: a generator's latent."""
-    return Normal(core.not_negative("sd", sd))
-
-
-@dataclasses.dataclass(frozen=True)
 class Chosen:
     """See `chosen`."""
 
@@ -125,6 +93,7 @@ def chosen(index: int = 0) -> Chosen:
     return Chosen(int(index))
 
 
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["items"], meta_fields=[])
 @dataclasses.dataclass(frozen=True)
 class ByPart:
     """See `parts`."""
