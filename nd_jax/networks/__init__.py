@@ -9,9 +9,11 @@ Only names of this list and names registered in this process are ever built; not
 | "cnn_mel"                 | speech-emotion classifier, 1,560,964 numbers  | (80, 160, 1)              |
 | "dcgan_discriminator"     | MNIST discriminator / critic                  | (28, 28, 1)               |
 | "dcgan_generator"         | MNIST generator                               | (100,)                    |
+| "googlenet"               | torchvision's GoogLeNet, 6,624,904 numbers    | (224, 224, 3)             |
 | "lenet"                   | LeNets for MNIST and CIFAR-10                 | (28, 28, 1), (32, 32, 3)  |
 | "mel_dcgan_discriminator" | discriminator / critic of log-mels            | (mel bands, frames, 1)    |
 | "mel_dcgan_generator"     | log-mel generator, 15,863,619 numbers         | (512,)                    |
+| "vgg"                     | torchvision's VGGs; VGG16: 138,357,544        | (224, 224, 3)             |
 | "wavegan_discriminator"   | discriminator / critic of raw audio           | (samples, 1)              |
 | "wavegan_generator"       | raw-audio generator                           | (100,)                    |
 
@@ -38,9 +40,11 @@ _BUILT_IN = {
     "cnn_mel": ("nd_jax.networks.cnn_mel", "CNNMel"),
     "dcgan_discriminator": ("nd_jax.networks.dcgan", "Discriminator"),
     "dcgan_generator": ("nd_jax.networks.dcgan", "Generator"),
+    "googlenet": ("nd_jax.networks.googlenet", "GoogLeNet"),
     "lenet": ("nd_jax.networks.lenet", "LeNet"),
     "mel_dcgan_discriminator": ("nd_jax.networks.mel_dcgan", "Discriminator"),
     "mel_dcgan_generator": ("nd_jax.networks.mel_dcgan", "Generator"),
+    "vgg": ("nd_jax.networks.vgg", "VGG"),
     "wavegan_discriminator": ("nd_jax.networks.wavegan", "Discriminator"),
     "wavegan_generator": ("nd_jax.networks.wavegan", "Generator"),
 }

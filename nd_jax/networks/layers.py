@@ -103,6 +103,29 @@ class Tanh(nn.Module):
         return jnp.tanh(x)
 
 
+class Normalise(nn.Module):
+    """Takes a mean off every channel and divides by a deviation, so that a network's input stays what a picture shows.
+
+    Attributes:
+      mean, std: one number a channel.
+    """
+
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(..., channels); the shape stays."""
+        count = x.shape[-1]
+        if (len(self.mean), len(self.std)) != (count, count) or not all(std > 0 for std in self.std):
+            raise ValueError(
+                f"a normalisation of {count} channels needs as many means and deviations above 0, got mean "
+                f"{tuple(self.mean)} and std {tuple(self.std)}"
+            )
+        across = (1,) * (x.ndim - 1) + (count,)
+        mean, std = (jnp.asarray(values, x.dtype).reshape(across) for values in (self.mean, self.std))
+        return (x - mean) / std
+
+
 class Mean(nn.Module):
     """Mean over some axes of a batch (axis 0 is the batch); all that remains is flattened into one unit axis."""
 

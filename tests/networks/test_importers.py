@@ -184,5 +184,7 @@ def test_cifar_lenet(shared):
     module, variables = lenet.lenet(folder / "cifar_torchvision.npz")
     x = np.random.default_rng(0).standard_normal((2, 32, 32, 3)).astype(np.float32)
     chex.assert_shape(jax.jit(module.apply)(variables, x), (2, 10))
-    with pytest.raises(WeightsFileError, match=r"\.npz"):
-        lenet.lenet(folder / "cifar_torchvision.pt")
+    # The original is in PyTorch's format from before the zip files.
+    again, same = lenet.lenet(folder / "cifar_torchvision.pt")
+    assert again == module
+    chex.assert_trees_all_equal(same, variables)

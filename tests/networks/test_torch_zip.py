@@ -211,6 +211,105 @@ def test_billions_of_shared_modules_are_refused(tmp_path):
         torch_zip.read(archive(tmp_path / "a.pt", layer, {"0": NUMBERS}))
 
 
+class Part(Storage):
+    """A storage as the older format describes it, with a sixth number for a part of a larger one."""
+
+    def __init__(self, key, kind, count, part=None):
+        super().__init__(key, kind, count)
+        self.identity = (*self.identity, part)
+
+
+class Class(Storage):
+    """A module's class as the older format describes it."""
+
+    def __init__(self, module, name):
+        self.identity = ("module", Named(module, name), "/home/somebody/net.py", "class Net: ...")
+
+
+def legacy(path, value, storages, *, keys=None, version=1001, little=True, counts=None):
+    """A file of the format before PyTorch 1.6."""
+    facts = {"protocol_version": version, "little_endian": little, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+    parts = [dumps(part) for part in (0x1950A86A20F9469CFC6C, version, facts, value, list(keys or storages))]
+    for key, data in storages.items():
+        data = np.asarray(data)
+        parts += [struct.pack("<q", (counts or {}).get(key, data.size)), data.tobytes()]
+    path.write_bytes(b"".join(parts))
+    return path
+
+
+def old_tensor(key, kind, count, size, strides, part=None):
+    hooks = Call("collections", "OrderedDict")
+    storage = Part(key, kind, count, part)
+    return Call("torch._utils", "_rebuild_tensor_v2", storage, 0, size, strides, False, hooks)
+
+
+HALVES = np.arange(3, dtype=np.float16)
+OLD = {
+    "a": old_tensor("94", "FloatStorage", 6, (2, 3), (3, 1)),
+    "turned": old_tensor("94", "FloatStorage", 6, (3, 2), (1, 3)),
+    "half": old_tensor("7", "HalfStorage", 3, (3,), (1,)),
+}
+
+
+def test_the_format_before_zip(tmp_path):
+    path = legacy(tmp_path / "old.pth", {"net": OLD, "epoch": 3}, {"7": HALVES, "94": NUMBERS})
+    state = torch_zip.read(path)
+    assert list(state) == ["net.a", "net.turned", "net.half"]
+    np.testing.assert_array_equal(state["net.a"], NUMBERS.reshape(2, 3))
+    np.testing.assert_array_equal(state["net.turned"], NUMBERS.reshape(2, 3).T)
+    np.testing.assert_array_equal(state["net.half"], HALVES)
+    assert not state["net.a"].flags.writeable
+    inner = Call("torch", "Net", state={"_parameters": {"w": OLD["half"]}, "_buffers": {}, "_modules": {}})
+    inner.named = Class("__main__", "Net")
+    whole = torch_zip.read(legacy(tmp_path / "module.pth", inner, {"7": HALVES}))
+    np.testing.assert_array_equal(whole["w"], HALVES)
+
+
+@pytest.mark.parametrize(
+    ("value", "changes", "message"),
+    [
+        (OLD, {"version": 1000}, "version 1000"),
+        (OLD, {"little": False}, "not little-endian"),
+        (OLD, {"keys": ["94", "8"]}, "are not those that it holds"),
+        (OLD, {"keys": ["94"]}, "are not those that it holds"),
+        (OLD, {"counts": {"94": 5}}, "'94' has 5 numbers or fewer, but 6 were announced"),
+        (OLD, {"counts": {"94": -1}}, "but 6 were announced"),
+        ({"a": old_tensor("94", "FloatStorage", 10**12, (2,), (1,)), "b": OLD["half"]}, {}, "10{12} were announced"),
+        ({"a": old_tensor("94", "FloatStorage", -6, (2,), (1,)), "b": OLD["half"]}, {}, "described in two ways"),
+        ({**OLD, "b": old_tensor("94", "DoubleStorage", 3, (2,), (1,))}, {}, "described in two ways"),
+        ({**OLD, "a": old_tensor("94", "FloatStorage", 6, (2, 4), (3, 1))}, {}, "reaches beyond its storage"),
+        ({**OLD, "a": old_tensor("94", "FloatStorage", 6, (2,), (1,), ("5", 0, 2))}, {}, "no storage"),
+        ({**OLD, "a": old_tensor("94", "QInt8Storage", 6, (2,), (1,))}, {}, "not supported"),
+    ],
+)
+def test_a_bad_file_of_the_older_format_is_one_sentence(tmp_path, value, changes, message):
+    path = legacy(tmp_path / "old.pth", value, {"7": HALVES, "94": NUMBERS}, **changes)
+    with pytest.raises(torch_zip.WeightsFileError, match=message.replace("{12}", "0" * 11)) as error:
+        torch_zip.read(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_cut_file_of_the_older_format(tmp_path):
+    path = legacy(tmp_path / "old.pth", OLD, {"7": HALVES, "94": NUMBERS})
+    whole = path.read_bytes()
+    for cut in (1, 30, len(whole) // 3, len(whole) // 2, len(whole) - 40, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(torch_zip.WeightsFileError, match="old.pth"):
+            torch_zip.read(path)
+
+
+def test_the_older_format_as_pytorch_writes_it(tmp_path):
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    for name, value in (("state", net.state_dict()), ("module", net)):
+        path = tmp_path / f"{name}.pth"
+        torch.save(value, path, _use_new_zipfile_serialization=False)
+        state = torch_zip.read(path)
+        assert set(state) == set(net.state_dict())
+        for key, tensor_ in net.state_dict().items():
+            np.testing.assert_array_equal(state[key], tensor_.numpy())
+
+
 def test_bad_archives(tmp_path):
     good = {"a": tensor("0", "FloatStorage", 6, (6,), (1,))}
     bomb = archive(tmp_path / "bomb.pt", good, {"0": np.zeros(10**6)}, compression=zipfile.ZIP_DEFLATED)
@@ -227,10 +326,9 @@ def test_bad_archives(tmp_path):
         "half.pt": whole[: len(whole) // 2],
         "text.pt": b"these are no weights",
         "empty.pt": b"",
-        "legacy.pt": pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2),
     }.items():
         (tmp_path / name).write_bytes(data)
-        with pytest.raises(torch_zip.WeightsFileError, match=f"{name} is not a PyTorch file in the zip format"):
+        with pytest.raises(torch_zip.WeightsFileError, match=f"{name}: it is not a PyTorch file, or only a part"):
             torch_zip.read(tmp_path / name)
     flipped = bytearray(whole)
     flipped[whole.index(struct.pack("<f", 5.0))] ^= 1

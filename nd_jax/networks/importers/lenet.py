@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nd_jax.networks.importers.neural_dissection import read_state
+from nd_jax.networks.importers.states import read_state
 from nd_jax.networks.importers.torch_zip import WeightsFileError
 from nd_jax.networks.lenet import LeNet
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from nd_jax.networks.dcgan import Discriminator, Generator
-from nd_jax.networks.importers import torch_zip
+from nd_jax.networks.importers.states import read_state
 from nd_jax.networks.importers.torch_zip import WeightsFileError
 
 SOURCE = "https://github.com/pyroxenite/audio-neural-dissection"
@@ -31,27 +31,6 @@ _GENERATOR = {
     "conv_seq.4": "norm2",
     "conv_seq.6": "conv3",
 }
-
-
-def read_state(path: str | pathlib.Path) -> dict[str, np.ndarray]:
-    """The tensors of a .npz or .pt file by their PyTorch names (keys may use "/" or "__" for "." and be prefixed).
-
-    Raises:
-      FileNotFoundError: no such file.
-      WeightsFileError: it cannot be read.
-    """
-    path = pathlib.Path(path)
-    if path.suffix == ".npz":
-        if not path.is_file():
-            raise FileNotFoundError(f"no weights file at {path}")
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                state = {name: file[name] for name in file.files}
-        except Exception as error:
-            raise WeightsFileError(f"{path} is not a readable .npz file: {error}") from None
-    else:
-        state = torch_zip.read(path)
-    return {name.replace("/", ".").replace("__", "."): array for name, array in state.items()}
 
 
 def discriminator(weights: str | pathlib.Path | Mapping[str, Any]) -> tuple[Discriminator, dict[str, Any]]:

@@ -1,67 +1,37 @@
-"""Reads tensors out of PyTorch `.pt` files (zip format) without PyTorch and without running the pickle inside.
+"""Reads tensors out of PyTorch `.pt` and `.pth` files without PyTorch and without running the pickle inside.
 
-The pickle is interpreted by a small machine that knows tensors, containers and numbers. Every class or function it
-names beyond those becomes an inert `Stub`: nothing is imported, nothing is called. Storages stay views of the bytes of
-the file, so a tensor can never be larger than the file it came from.
+Both formats of `torch.save` are read: the zip file, and the one before PyTorch 1.6. What their pickles say is
+interpreted by `torch_pickle`: nothing is imported, nothing is called.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import itertools
-import math
 import pathlib
-import pickletools
 import zipfile
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from nd_jax.networks.importers.torch_pickle import Census, Machine, Stub, WeightsFileError, dtype_of
+
+__all__ = ["Stub", "WeightsFileError", "read"]
+
 _LARGEST_PICKLE = 64 * 2**20
 _DEEPEST = 64
 _MOST_VALUES = 1_000_000
-
-
-class WeightsFileError(ValueError):
-    """A weights file that cannot be read; the message names the file and what is wrong with it."""
-
-
-@dataclasses.dataclass
-class Stub:
-    """Something the pickle names and that is not run: its dotted name, and its state once the pickle has set one."""
-
-    name: str
-    state: Any = None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Global:
-    """A class or function named by the pickle."""
-
-    name: str
-
-
-_STORAGES = {
-    "DoubleStorage": "float64",
-    "FloatStorage": "float32",
-    "HalfStorage": "float16",
-    "BFloat16Storage": "bfloat16",
-    "LongStorage": "int64",
-    "IntStorage": "int32",
-    "ShortStorage": "int16",
-    "CharStorage": "int8",
-    "ByteStorage": "uint8",
-    "BoolStorage": "bool",
-}
+# Of the format before PyTorch 1.6.
+_MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
 
 
 def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     """The tensors of a `.pt` file: a state dict, a whole module, or dicts of them.
 
     Args:
-      path: a file written by `torch.save` in the zip format (PyTorch 1.6 or later).
+      path: a file written by `torch.save`: the zip format (PyTorch 1.6 or later) or the one before it, in which the
+        older of torchvision's published weights are.
 
     Returns:
       {dotted name: array}; the arrays are read-only views. Names are those of `module.state_dict()`, with the keys of
@@ -69,21 +39,20 @@ def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
 
     Raises:
       FileNotFoundError: no such file.
-      WeightsFileError: not a zip file (the format before PyTorch 1.6 included), damaged, or without tensors.
+      WeightsFileError: not a PyTorch file, damaged, or without tensors.
     """
     path = pathlib.Path(path)
     if not path.exists():
         raise FileNotFoundError(f"no weights file at {path}")
     if not path.is_file():
         raise WeightsFileError(f"{path} is not a file")
-    if not zipfile.is_zipfile(path):
-        raise WeightsFileError(
-            f"{path} is not a PyTorch file in the zip format; a file from before PyTorch 1.6 has to be saved again "
-            "by a newer PyTorch, or as .npz"
-        )
     try:
-        with zipfile.ZipFile(path) as archive:
-            root = _Machine(_Archive(archive, path.stat().st_size)).run()
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                found = _Archive(archive, path.stat().st_size)
+                root = Machine(found, io.BytesIO(found.pickle())).run()
+        else:
+            root = _legacy(path)
         tensors = dict(_walk(root, "", [], itertools.count()))
     except WeightsFileError as error:
         raise WeightsFileError(f"{path}: {error}") from None
@@ -132,189 +101,79 @@ class _Archive:
             name = f"{self._prefix}data/{key}"
             if name not in self._names:
                 raise WeightsFileError(f"storage {key!r} is missing")
-            data = np.frombuffer(self._archive.read(name), self._dtype(kind))
+            data = np.frombuffer(self._archive.read(name), dtype_of(kind, self._order))
             if data.size != count:
                 raise WeightsFileError(f"storage {key!r} has {data.size} numbers, but {count} were announced")
             self._storages[key] = data
         return self._storages[key]
 
-    def _dtype(self, kind: str) -> np.dtype:
-        if kind not in _STORAGES:
-            raise WeightsFileError(f"storage type {kind!r} is not supported")
-        if _STORAGES[kind] == "bfloat16":
-            import ml_dtypes
-
-            if self._order == ">":
-                raise WeightsFileError("big-endian bfloat16 is not supported")
-            return np.dtype(ml_dtypes.bfloat16)
-        return np.dtype(_STORAGES[kind]).newbyteorder(self._order)
+    def dtype_of(self, kind: str) -> np.dtype:
+        return dtype_of(kind, self._order)
 
 
-def _tensor(storage: Any, offset: Any, size: Any, strides: Any) -> np.ndarray:
-    """A view of a storage; every index it can reach must lie inside, and it must not repeat numbers without end."""
-    numbers = (offset, *size, *strides)
-    if not isinstance(storage, np.ndarray) or any(type(number) is not int or number < 0 for number in numbers):
-        raise WeightsFileError("a tensor is described by something else than a storage and numbers")
-    if len(size) != len(strides) or len(size) > 32:
-        raise WeightsFileError(f"a tensor has {len(size)} sizes and {len(strides)} strides")
-    count = math.prod(size)
-    last = offset + sum((length - 1) * stride for length, stride in zip(size, strides, strict=True))
-    if count > storage.size or (count and last >= storage.size):
-        raise WeightsFileError(f"a tensor of size {tuple(size)} reaches beyond its storage of {storage.size} numbers")
-    if not count:
-        return np.zeros(tuple(size), storage.dtype)
-    steps = tuple(stride * storage.itemsize for stride in strides)
-    return np.lib.stride_tricks.as_strided(storage[offset:], tuple(size), steps, writeable=False)
+def _legacy(path: pathlib.Path) -> Any:
+    """The value in a file of the format before PyTorch 1.6.
+
+    Four pickles (a magic number, the version, facts about the machine, the value), a fifth with the keys of the
+    storages, then for each key the count of its numbers in eight bytes and the numbers.
+    """
+    with open(path, "rb") as file:
+        head = file.read(_LARGEST_PICKLE)
+    stream = io.BytesIO(head)
+    none = _Storages({})
+    try:
+        magic = Machine(none, stream).run()
+    except Exception:
+        magic = None
+    if magic != _MAGIC:
+        raise WeightsFileError("it is not a PyTorch file, or only a part of one")
+    version, facts = Machine(none, stream).run(), Machine(none, stream).run()
+    if version != _VERSION or not isinstance(facts, dict) or facts.get("little_endian") is not True:
+        raise WeightsFileError(f"it is of version {version!r} and not {_VERSION}, or not little-endian")
+    began = stream.tell()
+    # Where a storage stands follows from the sizes of those before it, so the value is read twice: once for the list.
+    listed = _Listed()
+    Census(listed, stream).run()
+    keys = Machine(none, stream).run()
+    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(listed.found):
+        raise WeightsFileError("the storages that it describes are not those that it holds")
+    data = np.memmap(path, np.uint8, "r")
+    place, storages = stream.tell(), {}
+    for key in keys:
+        dtype, count = listed.found[key]
+        held, place = int.from_bytes(data[place : place + 8].tobytes(), "little"), place + 8
+        size = count * dtype.itemsize
+        if held != count or place + size > data.size:
+            raise WeightsFileError(f"storage {key!r} has {held} numbers or fewer, but {count} were announced")
+        storages[key] = data[place : place + size].view(dtype)
+        place += size
+    stream.seek(began)
+    return Machine(_Storages(storages), stream).run()
 
 
-_PUSH = {
-    *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "INT", "LONG", "BINFLOAT", "FLOAT", "BINUNICODE", "UNICODE"),
-    *("SHORT_BINUNICODE", "BINUNICODE8", "BINSTRING", "SHORT_BINSTRING", "STRING", "BINBYTES", "SHORT_BINBYTES"),
-}
-_EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_SET": list}
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+class _Listed:
+    """Notes the storages that a pickle names, and has none."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, tuple[np.dtype, int]] = {}
+
+    def storage(self, kind: str, key: str, count: int) -> np.ndarray:
+        described = dtype_of(kind), count
+        if count < 0 or self.found.setdefault(key, described) != described:
+            raise WeightsFileError(f"storage {key!r} is described in two ways, or has {count} numbers")
+        return np.zeros(0, described[0])
 
 
-class _Machine:
-    """Interprets a pickle of protocol 2 to 5 with inert values only."""
+class _Storages:
+    """Storages that are at hand."""
 
-    def __init__(self, archive: _Archive):
-        self._archive = archive
-        self._stack: list[Any] = []
-        self._marks: list[int] = []
-        self._memo: dict[int, Any] = {}
+    def __init__(self, found: dict[str, np.ndarray]):
+        self._found = found
 
-    def run(self) -> Any:
-        """The value that the pickle describes."""
-        for opcode, argument, _ in pickletools.genops(io.BytesIO(self._archive.pickle())):
-            name = opcode.name
-            if name == "STOP":
-                return self._stack.pop()
-            if name in _PUSH:
-                self._stack.append(argument)
-            elif name in _EMPTY:
-                self._stack.append(_EMPTY[name]())
-            elif name in _CONSTANTS:
-                self._stack.append(_CONSTANTS[name])
-            elif name not in ("PROTO", "FRAME"):
-                handler = getattr(self, "_" + name.lower(), None)
-                if handler is None:
-                    raise WeightsFileError(f"its pickle uses the instruction {name}, which PyTorch files do not need")
-                handler(argument)
-        raise WeightsFileError("its pickle ends too early")
-
-    def _pop_mark(self) -> list[Any]:
-        start = self._marks.pop()
-        items = self._stack[start:]
-        del self._stack[start:]
-        return items
-
-    def _mark(self, _: Any) -> None:
-        self._marks.append(len(self._stack))
-
-    def _pop(self, _: Any) -> None:
-        self._stack.pop()
-
-    def _tuple(self, _: Any) -> None:
-        self._stack.append(tuple(self._pop_mark()))
-
-    def _tuple1(self, _: Any) -> None:
-        self._stack[-1:] = [tuple(self._stack[-1:])]
-
-    def _tuple2(self, _: Any) -> None:
-        self._stack[-2:] = [tuple(self._stack[-2:])]
-
-    def _tuple3(self, _: Any) -> None:
-        self._stack[-3:] = [tuple(self._stack[-3:])]
-
-    def _append(self, _: Any) -> None:
-        self._extend([self._stack.pop()])
-
-    def _appends(self, _: Any) -> None:
-        self._extend(self._pop_mark())
-
-    _additems = _appends
-
-    def _extend(self, items: list[Any]) -> None:
-        if not isinstance(self._stack[-1], list):
-            raise WeightsFileError("its pickle appends to something that is no list")
-        self._stack[-1].extend(items)
-
-    def _setitem(self, _: Any) -> None:
-        value, key = self._stack.pop(), self._stack.pop()
-        self._update([key, value])
-
-    def _setitems(self, _: Any) -> None:
-        self._update(self._pop_mark())
-
-    def _update(self, items: list[Any]) -> None:
-        target = self._stack[-1]
-        if not isinstance(target, dict):
-            raise WeightsFileError("its pickle sets items of something that is no dict")
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            if not isinstance(key, str | int | float | None):
-                raise WeightsFileError("a dict of its pickle has a key that is no string or number")
-            target[key] = value
-
-    def _binput(self, index: Any) -> None:
-        self._memo[index] = self._stack[-1]
-
-    _long_binput = _put = _binput
-
-    def _memoize(self, _: Any) -> None:
-        self._memo[len(self._memo)] = self._stack[-1]
-
-    def _binget(self, index: Any) -> None:
-        self._stack.append(self._memo[index])
-
-    _long_binget = _get = _binget
-
-    def _global(self, argument: Any) -> None:
-        self._stack.append(_Global(str(argument).replace(" ", ".")))
-
-    def _stack_global(self, _: Any) -> None:
-        attribute, module = self._stack.pop(), self._stack.pop()
-        self._stack.append(_Global(f"{module}.{attribute}"))
-
-    def _newobj(self, _: Any) -> None:
-        self._reduce(None)
-
-    def _reduce(self, _: Any) -> None:
-        arguments, function = self._stack.pop(), self._stack.pop()
-        if not isinstance(function, _Global) or not isinstance(arguments, tuple):
-            raise WeightsFileError("its pickle calls something that is no named function or class")
-        self._stack.append(self._call(function.name, arguments))
-
-    def _call(self, name: str, arguments: tuple[Any, ...]) -> Any:
-        if name == "collections.OrderedDict":
-            pairs = arguments[0] if arguments else []
-            return {str(key): value for key, value in pairs}
-        if name in ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor"):
-            return _tensor(*arguments[:4])
-        if name in ("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"):
-            return arguments[0]
-        if name == "torch.Size":
-            return arguments[0]
-        return Stub(name)
-
-    def _build(self, _: Any) -> None:
-        state = self._stack.pop()
-        if isinstance(self._stack[-1], Stub):
-            self._stack[-1].state = state
-        elif not isinstance(self._stack[-1], dict):
-            raise WeightsFileError("its pickle sets the state of something that has none")
-
-    def _binpersid(self, _: Any) -> None:
-        identity = self._stack.pop()
-        if not isinstance(identity, tuple) or len(identity) != 5 or identity[0] != "storage":
-            raise WeightsFileError("its pickle refers to something outside that is no storage")
-        _, kind, key, _, count = identity
-        if not isinstance(kind, _Global) or not isinstance(key, str) or type(count) is not int:
-            raise WeightsFileError("its pickle describes a storage by something else than type, key and length")
-        module, _, short = kind.name.rpartition(".")
-        if module != "torch":
-            raise WeightsFileError(f"storage type {kind.name!r} is not supported")
-        self._stack.append(self._archive.storage(short, key, count))
+    def storage(self, kind: str, key: str, count: int) -> np.ndarray:
+        if key not in self._found:
+            raise WeightsFileError(f"storage {key!r} is missing")
+        return self._found[key]
 
 
 def _walk(value: Any, prefix: str, above: list[int], visits: Iterator[int]) -> Iterator[tuple[str, np.ndarray]]:
