@@ -87,10 +87,14 @@ class Projection(nn.Module):
 def pick(table: jax.Array, label: jax.Array) -> jax.Array:
     """The row of every label: (classes, n), (batch,) -> (batch, n); a class that there is not has zeros.
 
-    A product, because the slope of a look-up is a scatter.
+    Labels may be weights of the classes too, (batch, classes). A product, because the slope of a look-up is a scatter.
     """
-    rows = jax.nn.one_hot(label, table.shape[0], dtype=table.dtype)
-    return jnp.dot(rows, table, precision=jax.lax.Precision.HIGHEST)
+    return jnp.dot(weights(label, table.shape[0], table.dtype), table, precision=jax.lax.Precision.HIGHEST)
+
+
+def weights(label: jax.Array, classes: int, dtype: Any) -> jax.Array:
+    """(batch, classes): 1 for the class of a whole number, (batch,); weights as they are, (batch, classes)."""
+    return label.astype(dtype) if label.ndim == 2 else jax.nn.one_hot(label, classes, dtype=dtype)
 
 
 Norms = Callable[[str], Callable[[jax.Array], jax.Array]]
@@ -122,7 +126,7 @@ def generator_input(
         layer = ClassNorm
         return z, lambda name: lambda x: layer(module.classes, momentum, epsilon, name=name)(x, label, train)
     if label is not None:
-        z = jnp.concatenate([z, jax.nn.one_hot(label, module.classes, dtype=z.dtype)], axis=-1)
+        z = jnp.concatenate([z, weights(label, module.classes, z.dtype)], axis=-1)
     return z, lambda name: norm(name, train, momentum, epsilon)
 
 
@@ -162,7 +166,8 @@ def _split(module: Any, given: Any, name: str, labelled: bool) -> tuple[jax.Arra
         what = f"a dict with the keys {sorted(given)}" if isinstance(given, Mapping) else type(given).__name__
         raise ValueError(f'{_family(module)} with {module.classes} classes takes {{"{name}", "label"}}, got {what}')
     x, label = jnp.asarray(given[name]), jnp.asarray(given["label"])
-    if not jnp.issubdtype(label.dtype, jnp.integer) or label.shape != x.shape[:1]:
+    mixed = jnp.issubdtype(label.dtype, jnp.floating) and label.shape == (*x.shape[:1], module.classes)
+    if not mixed and (not jnp.issubdtype(label.dtype, jnp.integer) or label.shape != x.shape[:1]):
         raise ValueError(
             f"{_family(module)} takes one whole number as label for each of {x.shape[0] if x.ndim else 0} examples, "
             f"got {label.dtype} of shape {label.shape}"

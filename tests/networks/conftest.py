@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import pathlib
+import sys
+
 import jax
 import numpy as np
 import pytest
+
+# For the seeded weights of the reference vectors, beside the tests.
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 
 def invented_variables(module, given, seed=0):
