@@ -32,6 +32,7 @@ from nd_jax.audio.mel import (
     power_to_db,
     spectrogram_db,
 )
+from nd_jax.audio.resampling import resample_fft
 from nd_jax.audio.stft import STFT, WINDOWS, istft, stft, window
 
 __all__ = [
@@ -70,6 +71,7 @@ __all__ = [
     "read_folder",
     "read_native",
     "resample",
+    "resample_fft",
     "spectrogram_db",
     "stft",
     "window",

@@ -17,6 +17,7 @@ guess.
 
 from __future__ import annotations
 
+from nd_jax.domain.conversion import converter
 from nd_jax.domain.core import Axis, Domain, Picture, Sound, from_dict
 from nd_jax.domain.plain import Image, Label, Latent, Parts, Units
 from nd_jax.domain.sound import LogMel, Waveform
@@ -34,6 +35,7 @@ __all__ = [
     "Sound",
     "Units",
     "Waveform",
+    "converter",
     "from_dict",
     "with_statistics",
 ]

@@ -98,6 +98,8 @@ def check_parts(plan: Plan, domain: Any) -> None:
                     f"{room} must come from nd_jax.{room} (or have a check(domain) like them), got {item!r}"
                 )
             item.check(domain)
+            if getattr(item, "of_parameters", False):
+                item.check_parameterization(plan.parameterization)
     if not (hasattr(plan.parameterization, "init") and hasattr(plan.parameterization, "apply")):
         raise ValueError(f"parameterization must come from nd_jax.parameterizations, got {plan.parameterization!r}")
     made = jax.eval_shape(

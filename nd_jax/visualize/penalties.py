@@ -2,7 +2,8 @@
 
 A penalty is a hashable frozen dataclass, made by a lower-case function. `penalty(x, domain)` is the plain number;
 `visualize_batch` subtracts `weight` times that from the objective, on the input before any transform. `check(domain)`
-refuses what makes no sense there; `label` is a short text for reports.
+refuses what makes no sense there; `label` is a short text for reports. Some look at what is free instead of the input
+(`of_parameters = True`, see `parameter_penalties`).
 
 | made by           | number                                                    | unit                        |
 |-------------------|-----------------------------------------------------------|-----------------------------|
@@ -11,13 +12,16 @@ refuses what makes no sense there; `label` is a short text for reports.
 | `level`           | distance of the overall level from a target, or above it  | dB                          |
 | `silence`         | mean excess of the level above silence                    | dB                          |
 | `early`           | another penalty, in the first share of the steps only     | the penalty's               |
+| `mask_area`       | how much a mask keeps, beyond a share                     | share of the mask           |
+| `mask_variation`  | mean absolute step of a mask                              | values of the mask          |
+| `latent_length`   | a prior's latent, its squared length and sum of values    | per value of the input      |
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +29,12 @@ import numpy as np
 
 from nd_jax.domain import Domain, Parts
 from nd_jax.runtime import nearest
+from nd_jax.visualize.parameter_penalties import LatentLength as LatentLength
+from nd_jax.visualize.parameter_penalties import MaskArea as MaskArea
+from nd_jax.visualize.parameter_penalties import MaskVariation as MaskVariation
+from nd_jax.visualize.parameter_penalties import latent_length as latent_length
+from nd_jax.visualize.parameter_penalties import mask_area as mask_area
+from nd_jax.visualize.parameter_penalties import mask_variation as mask_variation
 
 DIRECTIONS = ("toward", "below")
 
@@ -276,6 +286,19 @@ class Early:
     def couples(self) -> bool:
         """Whether it takes all inputs of a lane at once, as the penalty that it wraps."""
         return getattr(self.penalty, "couples", False)
+
+    @property
+    def of_parameters(self) -> bool:
+        """Whether it looks at what is free, as the penalty that it wraps."""
+        return getattr(self.penalty, "of_parameters", False)
+
+    def check_parameterization(self, parameterization: Any) -> None:
+        """As the penalty that it wraps."""
+        self.penalty.check_parameterization(parameterization)  # type: ignore[attr-defined]
+
+    def of(self, parameterization: Any, parameters: Any, domain: Domain) -> jax.Array:
+        """As the penalty that it wraps."""
+        return self.penalty.of(parameterization, parameters, domain)  # type: ignore[attr-defined]
 
     def check(self, domain: Domain) -> None:
         self.penalty.check(domain)

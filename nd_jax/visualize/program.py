@@ -107,10 +107,13 @@ def _lane_step(plan: Plan, network: Network, lane: Lane, goal: Goal, keys: jax.A
     # The score's own gradient, not that of the penalties, says whether the unit answers at all.
     answers = _answers(plan, climb, loud)
     downhill = jax.tree.map(jnp.negative, climb)
-    if plan.penalties:
+    if not all(map(_of_parameters, plan.penalties)):
         cost = jax.grad(lambda x: goal.scale * _penalty(plan, clock, x, domain))(x)
         downhill = jax.tree.map(jnp.add, downhill, cost)
     (gradient,) = back(downhill)
+    if any(map(_of_parameters, plan.penalties)):
+        cost = jax.grad(lambda free: goal.scale * _parameter_penalty(plan, clock, free, domain))(lane.parameters)
+        gradient = jax.tree.map(jnp.add, gradient, cost)
     gradient = _held(plan, gradient, clock)
     updates, state = plan.optimizer.update(gradient, _refreshed(plan, lane, clock), lane.parameters)
     parameters = optax.apply_updates(lane.parameters, updates)
@@ -181,14 +184,32 @@ def _shaken(plan: Plan, keys: jax.Array, clock: Clock, x: Any, domain: Any) -> A
 def _penalty(plan: Plan, clock: Clock, x: Any, domain: Any) -> jax.Array:
     total = jnp.zeros((), jnp.float32)
     for item in plan.penalties:
+        if _of_parameters(item):
+            continue
         if getattr(item, "couples", False):
             value = item(x, domain)
         else:
             value = jnp.sum(_each(plan, lambda one, item=item: item(one, domain))(x))
-        # A penalty with `until` counts in full in that first share of the steps only (`penalties.early`).
-        counts = clock.step < getattr(item, "until", 1.0) * clock.total
-        total = total + item.weight * jnp.where(counts, 1.0, getattr(item, "rest", 0.0)) * value
+        total = total + _weight_now(item, clock) * value
     return total
+
+
+def _parameter_penalty(plan: Plan, clock: Clock, parameters: Any, domain: Any) -> jax.Array:
+    total = jnp.zeros((), jnp.float32)
+    for item in filter(_of_parameters, plan.penalties):
+        one = _each(plan, lambda each, item=item: item.of(plan.parameterization, each, domain))
+        total = total + _weight_now(item, clock) * jnp.sum(one(parameters))
+    return total
+
+
+def _of_parameters(penalty: Any) -> bool:
+    return getattr(penalty, "of_parameters", False)
+
+
+def _weight_now(penalty: Any, clock: Clock) -> jax.Array:
+    """A penalty with `until` counts in full in that first share of the steps only (`penalties.early`)."""
+    counts = clock.step < getattr(penalty, "until", 1.0) * clock.total
+    return penalty.weight * jnp.where(counts, 1.0, getattr(penalty, "rest", 0.0))
 
 
 def score_of(

@@ -133,7 +133,9 @@ def _seeds(plan: program.Plan, domain: Domain, keys: jax.Array, starts: int) -> 
     """Parameters (starts, ...) of other starts of one lane, as strong as its own up to thirty-two times as strong."""
     numbers = jnp.arange(1, starts + 1)
     bounded = all(math.isfinite(end) for end in _ends(domain))
-    strength = 2.0 ** (numbers % 6) if bounded else jnp.ones(starts)
+    # What is free in a prior follows a law of its own, whatever the bounds of the domain.
+    grows = bounded and getattr(plan.parameterization, "grows", True)
+    strength = 2.0 ** (numbers % 6) if grows else jnp.ones(starts)
 
     def one(number: jax.Array, factor: jax.Array) -> Any:
         def fold(key: jax.Array) -> jax.Array:

@@ -7,7 +7,9 @@ A parameterization is a hashable frozen dataclass, made by a lower-case function
     apply(parameters, domain) -> x of shape domain.shape, inside the domain's range
     invert(x, domain) -> parameters whose apply gives x as nearly as the bounds allow
 
-Your own may leave `invert` away; then an optimization cannot begin at a given sound. One with `polishes` and
+Your own may leave `invert` away, as `harmonic`, `prior` and `mask` do; then an optimization cannot begin at a given
+sound. One that holds arrays (`maco`, `prior`, `mask`) is a registered pytree: its arrays are arguments of the compiled
+programs, not constants, and results keep them. One with `polishes` and
 `hold(gradient, polishing)` lets something else move in the polish of a run than before, see `fourier(fine=True)`.
 
 | made by    | parameters                                   | for                                  |
@@ -15,6 +17,10 @@ Your own may leave `invert` away; then an optimization cannot begin at a given s
 | `pixels`   | one free value per input value               | every domain                         |
 | `fourier`  | a spectrum, low frequencies weighted up      | images, spectrograms, any grid       |
 | `waveform` | samples, or their weighted spectrum          | `Waveform`                           |
+| `maco`     | phases; magnitudes are those of data         | images, log-mel, `Waveform`          |
+| `harmonic` | pitch, partials, envelope, filtered noise    | `Waveform`, log-mel                  |
+| `prior`    | a generator's latent (and class)             | what a generator makes, converted    |
+| `mask`     | how much of a given input stays              | every domain                         |
 | `latent`   | numbers, kept where the latent's law is      | `Latent`, every unbounded domain     |
 | `chosen`   | none, the class stays as it is               | `Label`                              |
 | `parts`    | a dict, one parameterization per part        | `Parts`                              |
@@ -35,6 +41,7 @@ from __future__ import annotations
 
 from nd_jax.domain import Domain, Label, Parts
 from nd_jax.visualize.parameterizations import core as _core
+from nd_jax.visualize.parameterizations.additive import Harmonic, harmonic
 from nd_jax.visualize.parameterizations.core import (
     BOUNDS,
     Invertible,
@@ -45,7 +52,9 @@ from nd_jax.visualize.parameterizations.core import (
     invert,
     unbounded,
 )
+from nd_jax.visualize.parameterizations.generated import Prior, prior
 from nd_jax.visualize.parameterizations.latents import Normal, latent, norm_percentile
+from nd_jax.visualize.parameterizations.masks import Mask, mask
 from nd_jax.visualize.parameterizations.natural import (
     NaturalScale,
     axis_scale,
@@ -53,6 +62,7 @@ from nd_jax.visualize.parameterizations.natural import (
     decorrelate_bands,
     natural_scale,
 )
+from nd_jax.visualize.parameterizations.phases import Maco, maco, magnitude_shape, magnitude_spectrum
 from nd_jax.visualize.parameterizations.samples import Samples, waveform
 from nd_jax.visualize.parameterizations.spectrum import (
     BANDS,
@@ -79,12 +89,16 @@ __all__ = [
     "ByPart",
     "Chosen",
     "Fourier",
+    "Harmonic",
     "Invertible",
+    "Maco",
+    "Mask",
     "NaturalScale",
     "Normal",
     "Parameterization",
     "Pixels",
     "Polishing",
+    "Prior",
     "Samples",
     "Start",
     "axis_scale",
@@ -99,12 +113,18 @@ __all__ = [
     "fourier_image",
     "fourier_spectrum",
     "frequencies",
+    "harmonic",
     "invert",
     "latent",
+    "maco",
+    "magnitude_shape",
+    "magnitude_spectrum",
+    "mask",
     "natural_scale",
     "norm_percentile",
     "parts",
     "pixels",
+    "prior",
     "spectrum_shape",
     "unbounded",
     "waveform",

@@ -38,7 +38,7 @@ class Parameterization(Protocol):
 
 @runtime_checkable
 class Invertible(Parameterization, Protocol):
-    """A parameterization that also finds parameters for a given input; all of nd_jax's own are."""
+    """A parameterization that also finds parameters for a given input."""
 
     def invert(self, x: Any, domain: Domain) -> Any:
         """Returns parameters whose `apply` gives x as nearly as the bounds allow."""
@@ -180,6 +180,11 @@ def not_negative(name: str, value: float) -> float:
     if not (math.isfinite(value) and value >= 0):
         raise ValueError(f"{name} must be a number of at least 0, got {value!r}")
     return float(value)
+
+
+def leading(array: np.ndarray, rank: int) -> np.ndarray:
+    """The array with axes of one in front, up to a rank."""
+    return array.reshape((1,) * (rank - array.ndim) + array.shape)
 
 
 def choice(name: str, value: str, choices: Sequence[str]) -> str:
