@@ -140,6 +140,15 @@ class Visualization:
             raise IndexError(f"lanes are 0 to {len(self) - 1}, got {index.tolist()}")
         return index
 
+    def norm_percentile(self) -> np.ndarray | None:
+        """How many percent of a generator's latents are shorter than each lane's: (n,), 50 is as usual as can be.
+
+        Of a run over a latent, or through `parameterizations.prior`; None for any other.
+        """
+        from nd_jax.visualize.parameterizations import latents
+
+        return latents.percentile_of(self.manifest["settings"]["parameterization"], self.parameters, self.domain)
+
     def rerun(self, lanes: Any, *, network: Network | None = None, **changes: Any) -> Visualization:
         """Runs lanes again with this result's key and settings; they come out the same.
 

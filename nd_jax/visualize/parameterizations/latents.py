@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nd_jax.domain import Domain, Latent
+from nd_jax.domain import Domain, Latent, Parts, from_dict
 from nd_jax.visualize.parameterizations import core
 
 LAWS = ("normal", "uniform")
@@ -111,3 +112,28 @@ def norm_percentile(z: Any, law: str = "normal") -> np.ndarray:
     else:
         share = jax.scipy.special.gammainc(np.full_like(square, size / 2.0), square / 2.0)
     return 100.0 * np.asarray(share)
+
+
+def percentile_of(stored: Mapping[str, Any], parameters: Any, domain: Domain) -> np.ndarray | None:
+    """`norm_percentile` of a run's parameters.
+
+    Args:
+      stored: the parameterization as a manifest has it.
+      parameters: with leading axes.
+      domain: of the run.
+
+    Returns:
+      The leading axes; None where nothing is a latent.
+    """
+    if stored["is"] == "ByPart" and isinstance(domain, Parts):
+        found = (percentile_of(part, parameters[name], domain[name]) for name, part in stored["items"])
+        return next((each for each in found if each is not None), None)
+    if stored["is"] == "Prior":
+        domain = from_dict(stored["generator"]["input"])
+        domain, parameters = domain["z"] if isinstance(domain, Parts) else domain, parameters["z"]
+    elif stored["is"] != "Normal":
+        return None
+    if not isinstance(domain, Latent):
+        return None
+    z = projected(jnp.asarray(parameters), domain) if stored.get("project") else parameters
+    return norm_percentile(z, domain.law)
