@@ -13,6 +13,7 @@ out). `Geometry` carries what the shapes do not say.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -60,11 +61,15 @@ class Geometry:
 
 def native(x: jax.Array, w: jax.Array, geometry: Geometry, precision: Any = None) -> jax.Array:
     """The convolution as XLA's own operation."""
+    padding = geometry.padding
+    if math.prod(geometry.kernel_size) > math.prod(geometry.input_size):
+        # XLA would let picture and kernel change places, and has nothing but a plain loop for what comes of that.
+        x, padding = lax.optimization_barrier(pad(x, padding)), ((0, 0), (0, 0))
     return lax.conv_general_dilated(
         x,
         w,
         geometry.strides,
-        geometry.padding,
+        padding,
         rhs_dilation=geometry.dilation,
         dimension_numbers=DIMENSIONS,
         precision=precision,
