@@ -168,9 +168,10 @@ def variants(base: Recipe, domain: LogMel, natural: np.ndarray) -> tuple[Recipe,
     Args:
       base: what is changed.
       domain: of the planted networks.
-      natural: (n, *domain.shape) natural inputs, which the axis scale is measured on.
+      natural: (n, *domain.shape) natural inputs, which the axis scale and the magnitudes are measured on.
     """
     natural_scale = parameterizations.natural_scale(domain, natural).axis_scale
+    maco, harmonic = parameterizations.maco(natural, domain), parameterizations.harmonic()
 
     def change(name: str, idea: str, **fields: Any) -> Recipe:
         return dataclasses.replace(base, name=name, idea=idea, **fields)
@@ -188,6 +189,13 @@ def variants(base: Recipe, domain: LogMel, natural: np.ndarray) -> tuple[Recipe,
             parameterization=fourier(axis_scale=natural_scale),
             adds=True,
         ),
+        change(
+            "maco",
+            "phases along time only, magnitudes per band from natural sound",
+            parameterization=lambda _: maco,
+            adds=True,
+        ),
+        change("harmonic", "a sound of partials and noise", parameterization=lambda _: harmonic, adds=True),
         change("white spectrum", "1/f weights of the spectrum", parameterization=fourier(decay=0.0)),
         change("start 0.5", "start at -64 dB and not at -40 dB", parameterization=fourier(start=0.5)),
         change("start mean", "start at the mean of natural sound", parameterization=fourier(start="mean"), adds=True),
