@@ -21,6 +21,8 @@ programs, not constants, and results keep them. One with `polishes` and
 | `harmonic` | pitch, partials, envelope, filtered noise    | `Waveform`, log-mel                  |
 | `prior`    | a generator's latent (and class)             | what a generator makes, converted    |
 | `mask`     | how much of a given input stays              | every domain                         |
+| `nearby`   | a change of a given input, within a radius   | every bounded domain                 |
+| `stretched`| pixels, stretched over the whole range       | images                               |
 | `latent`   | numbers, kept where the latent's law is      | `Latent`, every unbounded domain     |
 | `chosen`   | none, the class stays as it is               | `Label`                              |
 | `parts`    | a dict, one parameterization per part        | `Parts`                              |
@@ -62,6 +64,7 @@ from nd_jax.visualize.parameterizations.natural import (
     decorrelate_bands,
     natural_scale,
 )
+from nd_jax.visualize.parameterizations.nearby import Nearby, nearby
 from nd_jax.visualize.parameterizations.phases import Maco, maco, magnitude_shape, magnitude_spectrum
 from nd_jax.visualize.parameterizations.samples import Samples, waveform
 from nd_jax.visualize.parameterizations.spectrum import (
@@ -78,6 +81,7 @@ from nd_jax.visualize.parameterizations.spectrum import (
     frequencies,
     spectrum_shape,
 )
+from nd_jax.visualize.parameterizations.stretched import Stretched, stretched
 from nd_jax.visualize.parameterizations.values import ByPart, Chosen, Pixels, chosen, parts, pixels
 
 __all__ = [
@@ -94,6 +98,7 @@ __all__ = [
     "Maco",
     "Mask",
     "NaturalScale",
+    "Nearby",
     "Normal",
     "Parameterization",
     "Pixels",
@@ -101,6 +106,7 @@ __all__ = [
     "Prior",
     "Samples",
     "Start",
+    "Stretched",
     "axis_scale",
     "bounded",
     "chosen",
@@ -121,11 +127,13 @@ __all__ = [
     "magnitude_spectrum",
     "mask",
     "natural_scale",
+    "nearby",
     "norm_percentile",
     "parts",
     "pixels",
     "prior",
     "spectrum_shape",
+    "stretched",
     "unbounded",
     "waveform",
 ]
