@@ -263,4 +263,4 @@ def test_setup_cfg_lists_every_package():
 
 def test_shipped_checkpoints_are_small():
     total = sum(path.stat().st_size for path in (REPOSITORY / "checkpoints").rglob("*") if path.is_file())
-    assert total < 20e6, f"checkpoints/ holds {total / 1e6:.1f} MB"
+    assert total < 60e6, f"checkpoints/ holds {total / 1e6:.1f} MB"

@@ -5,8 +5,9 @@
     python experiments/train_gan.py dcgan-mnist-source --data-dir MNIST --out runs/dcgan_mnist_source
     python experiments/train_gan.py wgan-mnist-source --data-dir MNIST --out runs/wgan_mnist_source
 
-MNIST is a folder with the four idx files. By the time of a step on 2 CPU cores the first takes about 12 minutes and the
-second 25; the source's take hours there. What to expect: the model cards of the shipped networks.
+MNIST is a folder with the four idx files. On 2 CPU cores that did other work too the first took 51 minutes and the
+second 24; the source's take days there. Of 1,000 samples the judge is sure of 86.8 % and 85.3 % (of real images 98.5 %),
+every digit makes up more than 8 %: see the model cards of the shipped networks.
 """
 
 from __future__ import annotations
