@@ -104,6 +104,7 @@ class Files:
     def __init__(self, page: Page, run: Visualization):
         self.page, self.run = page, run
         self.manifest = json.dumps(dict(run.manifest), default=str)
+        self.percentiles = run.norm_percentile()
 
     def of(self, lanes: Sequence[Lane]) -> Iterator[dict[str, Any]]:
         """What is known about each lane: its `row` in the grid and its `entry` in the details."""
@@ -140,6 +141,7 @@ class Files:
         entry = {
             "steps": int(self.run.steps_done[lane.place]),
             **({} if began == OWN else {"start": began}),
+            **self._latent(lane),
             "history": self._history(lane),
             "files": first.pop("files"),
         }
@@ -185,6 +187,12 @@ class Files:
             "files": files,
             **about,
         }
+
+    def _latent(self, lane: Lane) -> dict[str, Any]:
+        """How usual a generator's latent is by its length; nothing where there is none."""
+        if self.percentiles is None:
+            return {}
+        return {"latent": round(float(np.atleast_1d(self.percentiles[lane.place])[lane.order[0]]), 1)}
 
     def _history(self, lane: Lane) -> list[list[Any]]:
         return [list(self.run.snapshot_steps), [_finite(value) for value in lane.history()]]

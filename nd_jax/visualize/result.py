@@ -147,7 +147,8 @@ class Visualization:
         """
         from nd_jax.visualize.parameterizations import latents
 
-        return latents.percentile_of(self.manifest["settings"]["parameterization"], self.parameters, self.domain)
+        stored = self.manifest.get("settings", {}).get("parameterization")
+        return None if stored is None else latents.percentile_of(stored, self.parameters, self.domain)
 
     def rerun(self, lanes: Any, *, network: Network | None = None, **changes: Any) -> Visualization:
         """Runs lanes again with this result's key and settings; they come out the same.

@@ -214,3 +214,10 @@ def test_a_generator_that_cannot_mix_says_so():
     parameterizations.prior(generator, label=0)
     with pytest.raises(ValueError, match="takes whole classes only"):
         parameterizations.prior(generator, label="free")
+
+
+def test_the_atlas_shows_how_usual_a_latent_is(raised, tmp_path):
+    nd.report.atlas(raised, tmp_path / "atlas")
+    found = f'"latent":{round(float(raised.norm_percentile()[0]), 1)}'
+    pages = [path.read_text(errors="ignore").replace(" ", "") for path in (tmp_path / "atlas").rglob("*.js*")]
+    assert {page.count(found) for page in pages} == {0, 3}, "once a lane, in every file that holds details"

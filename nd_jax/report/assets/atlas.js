@@ -344,7 +344,8 @@ function unit({ layer, i }) {
   detail(layer.slug).then((data) => {
     if (view.ref !== ref) return;
     const entry = data.units[ref.key];
-    known.push(["steps", String(entry.steps)], ...(entry.start ? [["rescued, began from", entry.start]] : []));
+    known.push(["steps", String(entry.steps)], ...(entry.start ? [["rescued, began from", entry.start]] : []),
+      ...(entry.latent === undefined ? [] : [["length of the latent", `longer than ${entry.latent} % of those of its law`]]));
     facts.append(...known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
     left.append(...[history(entry)].filter(Boolean));
     const siblings = layer.refs.filter((one) => one !== ref && layer.unit[one.i] === layer.unit[i] && layer.unit[i] >= 0);

@@ -125,13 +125,13 @@ def percentile_of(stored: Mapping[str, Any], parameters: Any, domain: Domain) ->
     Returns:
       The leading axes; None where nothing is a latent.
     """
-    if stored["is"] == "ByPart" and isinstance(domain, Parts):
+    if stored.get("is") == "ByPart" and isinstance(domain, Parts):
         found = (percentile_of(part, parameters[name], domain[name]) for name, part in stored["items"])
         return next((each for each in found if each is not None), None)
-    if stored["is"] == "Prior":
+    if stored.get("is") == "Prior":
         domain = from_dict(stored["generator"]["input"])
         domain, parameters = domain["z"] if isinstance(domain, Parts) else domain, parameters["z"]
-    elif stored["is"] != "Normal":
+    elif stored.get("is") != "Normal":
         return None
     if not isinstance(domain, Latent):
         return None

@@ -11,6 +11,7 @@ refuses what makes no sense there.
 | images                             | `jitter`, `scale`, `rotate`, `padding`, `blur`, `bilateral`, `brightness`,  |
 |                                    | `contrast`, `saturation`, `hue`                                             |
 | any one array                      | `noise(sd=...)`                                                             |
+| a generator's latent               | `latent_noise`, `latent_dropout`                                            |
 | refused on sound unless asked for  | `frequency_shift`, `frequency_flip`, `time_reverse`, `jitter`, `scale`,     |
 |                                    | `rotate`                                                                    |
 | to put together                    | `compose`, `on_part`, `none`, `default(domain)`                             |
@@ -31,6 +32,7 @@ from nd_jax.visualize.transforms.image import (
     saturation,
     scale,
 )
+from nd_jax.visualize.transforms.latent import latent_dropout, latent_noise
 from nd_jax.visualize.transforms.smooth import bilateral, blur
 from nd_jax.visualize.transforms.sound import (
     band_mask,
@@ -58,6 +60,8 @@ __all__ = [
     "gain",
     "hue",
     "jitter",
+    "latent_dropout",
+    "latent_noise",
     "noise",
     "none",
     "on_part",
