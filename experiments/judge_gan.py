@@ -163,7 +163,8 @@ def _recipe(generator: nd.Network, settings: Settings) -> Any:
     if isinstance(made, Image):
         return mnist_gans.DcganMnist(**places)
     if isinstance(made, Waveform):
-        return wavegan.Wavegan(**places, length=made.samples)
+        recipe = wavegan.ConditionalWavegan if classes else wavegan.Wavegan
+        return recipe(**places, length=made.samples)
     if isinstance(made, LogMel):
         return mel_gans.ConditionalMelGan(**places) if classes else mel_gans.MelGan(**places)
     raise ValueError(f"no recipe makes {made.kind} examples")

@@ -5,6 +5,7 @@
     python experiments/train_gan.py mel-gan --data-dir FSDD --out runs/mel_gan
     python experiments/train_gan.py conditional-mel-gan --data-dir FSDD --out runs/conditional_mel_gan
     python experiments/train_gan.py wavegan --data-dir FSDD --out runs/wavegan
+    python experiments/train_gan.py conditional-wavegan --data-dir FSDD --out runs/conditional_wavegan
 
 OUT/generator and OUT/discriminator are the trained networks (`nd.load` takes them) with their model cards; beside them
 metrics.jsonl, metrics.csv, figures.json (what the judge says of 1,000 samples), sheets of samples and their GIF. The
@@ -25,7 +26,7 @@ from nd_jax.experiments.configs.emotion_mel_gan import EmotionMelGan
 from nd_jax.experiments.configs.gans import GanRecipe, check_devices
 from nd_jax.experiments.configs.mel_gans import ConditionalMelGan, MelGan
 from nd_jax.experiments.configs.mnist_gans import DcganMnist, DcganMnistSource, WganMnist, WganMnistSource
-from nd_jax.experiments.configs.wavegan import Wavegan
+from nd_jax.experiments.configs.wavegan import ConditionalWavegan, Wavegan
 from nd_jax.experiments.judge_gan import Judge, figures_of, real
 from nd_jax.report.curves import curves
 from nd_jax.report.watch import SampleWatcher
@@ -34,7 +35,15 @@ from nd_jax.training import CheckpointError, TrainingError, cards, gan, hosts
 from nd_jax.training.gan.loop import Watcher
 
 Recipe = (
-    DcganMnist | WganMnist | MelGan | EmotionMelGan | ConditionalMelGan | Wavegan | DcganMnistSource | WganMnistSource
+    DcganMnist
+    | WganMnist
+    | MelGan
+    | ConditionalMelGan
+    | EmotionMelGan
+    | Wavegan
+    | ConditionalWavegan
+    | DcganMnistSource
+    | WganMnistSource
 )
 # Training examples that samples are compared with while it trains; in the end it is all of them.
 _GLANCED = 10_000

@@ -1,6 +1,7 @@
 """Spoken digits as raw sound: WaveGAN with gradient penalty and phase shuffle, small enough for a CPU.
 
     python experiments/train_gan.py wavegan --data-dir FSDD --out runs/wavegan
+    python experiments/train_gan.py conditional-wavegan --data-dir FSDD --out runs/conditional_wavegan
 
 FSDD is a copy of https://github.com/Jakobovski/free-spoken-digit-dataset. By the time of a step about 85 minutes of
 processor time; --length 8192 takes twice as long, and half of that with --dim 8. What to expect: the model card of the
@@ -12,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ import numpy as np
 
 from nd_jax import data
 from nd_jax.domain import Waveform
-from nd_jax.experiments.configs.gans import GanExperiment, GanRecipe, centred, check_batch
+from nd_jax.experiments.configs.gans import DIGITS, GanExperiment, GanRecipe, centred, check_batch
 from nd_jax.experiments.configs.mel_gans import FSDD
 from nd_jax.experiments.configs.spoken_digits import split
 from nd_jax.networks.wavegan import Discriminator, Generator
@@ -43,6 +44,10 @@ class Wavegan(GanRecipe):
     """Channels next to the sound, twice as many in each layer further in; the paper has 64."""
     latent: int = 100
     """Size of the latent."""
+    features: int = 256
+    """Units of a dense layer after the latent and of one before the critic's score; 0, as in the paper, for none."""
+    batch_norm: bool = True
+    """Whether the generator is normalised; in the paper it is not."""
     shuffle: int = 2
     """Radius of the phase shuffle in the critic."""
     shift: int = 200
@@ -53,7 +58,7 @@ class Wavegan(GanRecipe):
         loss="wasserstein",
         penalty="gradient_penalty",
         critic_steps=3,
-        generator_lr=4e-4,
+        generator_lr=6e-4,
         discriminator_lr=4e-4,
         beta1=0.0,
         beta2=0.9,
@@ -66,39 +71,80 @@ class Wavegan(GanRecipe):
     )
 
     family: ClassVar[str] = "wavegan"
+    labels: ClassVar[tuple[str, ...]] = ()
 
     @property
     def domain(self) -> Waveform:
         """What is made: sound at 8 kHz."""
         return Waveform(self.length, _RATE)
 
+    def players(self) -> tuple[Generator, Discriminator]:
+        """Generator and discriminator, untrained."""
+        return (
+            Generator(
+                samples=self.length,
+                dim=self.dim,
+                latent=self.latent,
+                batch_norm=self.batch_norm,
+                features=self.features,
+            ),
+            Discriminator(dim=self.dim, shuffle=self.shuffle, features=self.features),
+        )
+
     def experiment(self) -> GanExperiment:
         """The training on the official training recordings."""
         clips = data.load("spoken_digits", "all", manual_dir=self.data_dir, data_dir=self.prepared_dir)
         part = split(clips)
         check_batch(int(np.sum(part != 2)), self.training)
-        waves = centred(clips, self.length)
+        arrays = {"wave": centred(clips, self.length)}
+        if self.labels:
+            arrays["label"] = clips.features["digit"].astype(np.int32)
+        known, held_out = ({name: rows[chosen] for name, rows in arrays.items()} for chosen in (part != 2, part == 2))
+        generator, discriminator = self.players()
         return GanExperiment(
             title=f"{int(np.sum(part != 2))} recordings of spoken digits",
-            generator=Generator(samples=self.length, dim=self.dim, latent=self.latent),
-            discriminator=Discriminator(dim=self.dim, shuffle=self.shuffle),
-            task=gan.GanTask({"wave": waves[part != 2]}, self._prepare, self.domain, self.latent, law="uniform"),
-            held_out={"wave": waves[part == 2]},
+            generator=generator,
+            discriminator=discriminator,
+            task=gan.GanTask(known, self._prepare, self.domain, self.latent, labels=self.labels, law="uniform"),
+            held_out=held_out,
             card={
                 "name": self.family,
-                "task": "Makes the sound of spoken English digits, sample by sample.",
+                "task": "Makes the sound of spoken English digits, sample by sample"
+                + (", of the digit that is asked for." if self.labels else "."),
                 "intended_use": "a small raw-audio GAN to open up",
                 "limits": f"six speakers, {self.length / _RATE:.2f} seconds at 8 kHz, dim {self.dim}; noisy, and "
                 "not every sample is a word; figures are those of our own classifier, which calls everything a digit",
                 **FSDD,
                 "front_end": f"raw sound, {self.length} samples at {_RATE} Hz; recordings have a peak of 0.9 and are "
                 f"centred in the window, then moved by up to {self.shift} samples",
-                "network": f"wavegan of dim {self.dim}, phase shuffle of radius {self.shuffle}, gradient penalty",
+                "network": f"wavegan of dim {self.dim}, a dense layer of {self.features} units in each player, phase shuffle of radius {self.shuffle}, gradient penalty",
             },
         )
 
-    def _prepare(self, key: jax.Array, example: Mapping[str, jax.Array]) -> jax.Array:
+    def _prepare(self, key: jax.Array, example: Mapping[str, jax.Array]) -> Any:
         wave = example["wave"].astype(jnp.float32)[:, None] / 32768.0
         index = jnp.arange(self.length) - jax.random.randint(key, (), -self.shift, self.shift + 1)
         inside = (index >= 0) & (index < self.length)
-        return jnp.where(inside[:, None], wave[jnp.clip(index, 0, self.length - 1)], 0.0)
+        moved = jnp.where(inside[:, None], wave[jnp.clip(index, 0, self.length - 1)], 0.0)
+        return {"x": moved, "label": example["label"]} if self.labels else moved
+
+
+@dataclasses.dataclass(frozen=True)
+class ConditionalWavegan(Wavegan):
+    """The same with a choice of the digit: class-conditional batch norms, and a critic that scores sound and digit."""
+
+    out: pathlib.Path = pathlib.Path("runs/conditional_wavegan")
+    """Where networks, measures, samples and checkpoints go; the same folder again goes on with an interrupted run."""
+
+    family: ClassVar[str] = "conditional_wavegan"
+    labels: ClassVar[tuple[str, ...]] = DIGITS
+
+    def players(self) -> tuple[Generator, Discriminator]:
+        """Generator and discriminator, untrained."""
+        generator, discriminator = super().players()
+        count = len(self.labels)
+        given = "batch_norm" if self.batch_norm else "concat"
+        return (
+            dataclasses.replace(generator, classes=count, conditioning=given),
+            dataclasses.replace(discriminator, classes=count),
+        )

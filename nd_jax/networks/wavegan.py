@@ -114,6 +114,7 @@ class Generator(nn.Module):
       kernel: their length.
       batch_norm: whether dense layer and convolutions, but for the last, are normalised.
       upsample: "zeros" or "nearest", see `UpConv`.
+      features: 0, or how many units a dense layer (`features`, with a ReLU) right after the latent has.
       classes: 0, or how many classes can be asked for: the input is then {"z": latent, "label": class}.
       conditioning: how the class gets in: "concat" or, with batch_norm, "batch_norm"; see `conditional`.
     """
@@ -125,6 +126,7 @@ class Generator(nn.Module):
     kernel: int = 25
     batch_norm: bool = False
     upsample: str = "zeros"
+    features: int = 0
     classes: int = 0
     conditioning: str = "concat"
 
@@ -143,6 +145,11 @@ class Generator(nn.Module):
                 x = norms(f"norm{index}")(x)
             return Relu(name=f"relu{index}")(x)
 
+        if self.features:
+            z = nn.Dense(self.features, name="features")(z)
+            if self.batch_norm:
+                z = norms("norm_features")(z)
+            z = Relu(name="relu_features")(z)
         widest = self.dim * 2 ** (self.layers - 1)
         x = nn.Dense(start * widest, name="dense")(z).reshape(z.shape[0], start, widest)
         x = activated(x, 0)
@@ -164,6 +171,7 @@ class Discriminator(nn.Module):
       batch_norm: whether they are normalised, but for the first; a critic with a gradient penalty must not be.
       shuffle: radius of the phase shuffle behind all convolutions but the last, 0 for none.
       slope: of the leaky ReLUs.
+      features: 0, or how many units a dense layer (`features`, with a ReLU) before the score has.
       deviation: whether the dense layer sees how much the batch's examples differ (`layers.MinibatchDeviation`).
       classes: 0, or the number of classes.
       conditioning: what becomes of the class: "projection" or "auxiliary", see `conditional`.
@@ -175,6 +183,7 @@ class Discriminator(nn.Module):
     batch_norm: bool = False
     shuffle: int = 2
     slope: float = 0.2
+    features: int = 0
     deviation: bool = False
     classes: int = 0
     conditioning: str = "projection"
@@ -200,6 +209,8 @@ class Discriminator(nn.Module):
         if self.deviation:
             x = MinibatchDeviation(name="deviation")(x)
         x = x.reshape(x.shape[0], -1)
+        if self.features:
+            x = Relu(self.slope, name="relu_features")(nn.Dense(self.features, name="features")(x))
         score = nn.Dense(1, name="dense")(x)
         return conditional.judged(self, score, x, label) if self.classes else score
 
