@@ -6,8 +6,8 @@
     python experiments/train_gan.py wgan-mnist-source --data-dir MNIST --out runs/wgan_mnist_source
 
 MNIST is a folder with the four idx files. On 2 CPU cores that did other work too the first took 51 minutes and the
-second 24; the source's take days there. Of 1,000 samples the judge is sure of 86.8 % and 85.3 % (of real images 98.5 %),
-every digit makes up more than 8 %: see the model cards of the shipped networks.
+second 24; the source's take days there. Of 1,000 samples the judge is sure of 86.8 % and 85.3 % (of real images of
+98.5 %), every digit makes up more than 8 %: see the model cards of the shipped networks.
 """
 
 from __future__ import annotations

@@ -117,7 +117,8 @@ class Wavegan(GanRecipe):
                 **FSDD,
                 "front_end": f"raw sound, {self.length} samples at {_RATE} Hz; recordings have a peak of 0.9 and are "
                 f"centred in the window, then moved by up to {self.shift} samples",
-                "network": f"wavegan of dim {self.dim}, a dense layer of {self.features} units in each player, phase shuffle of radius {self.shuffle}, gradient penalty",
+                "network": f"wavegan of dim {self.dim}, a dense layer of {self.features} units in each player, phase "
+                f"shuffle of radius {self.shuffle}, gradient penalty",
             },
         )
 
