@@ -252,7 +252,7 @@ def _targets(targets: Any, before: np.ndarray, sources: np.ndarray) -> np.ndarra
 
 def _smallest(tried: np.ndarray, says: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of each row the smallest budget that succeeded, or the last; and whether any did."""
-    reached = says.any(axis=1)
+    reached = np.asarray(says.any(axis=1))
     return np.where(reached, tried[np.arange(len(tried)), says.argmax(axis=1)], tried[:, -1]), reached
 
 
