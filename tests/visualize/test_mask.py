@@ -68,6 +68,20 @@ def test_frames_of_a_waveform_are_joined_by_lines():
     assert np.abs(np.diff(found)).max() < 1.5 / 80
 
 
+@pytest.mark.parametrize(
+    ("given", "per"), [(WAVE, "sample"), (WAVE, "frame"), (MEL, "frame"), (MEL, "band"), (MEL, "cell"), (IMAGE, "cell")]
+)
+@pytest.mark.parametrize("bounds", ["sigmoid", "none"])
+def test_a_masked_input_gives_its_mask_back(given, per, bounds):
+    made = parameterizations.mask(example(given), example(given), per=per, bounds=bounds, start=0.4)
+    shape = made.init(jax.random.key(0), given).shape
+    # Frames of a waveform are joined by lines: of these, a level mask comes back.
+    level = given is WAVE and per == "frame"
+    m = 0.5 * jax.random.normal(jax.random.key(1), () if level else shape) + jnp.zeros(shape)
+    found = jax.vmap(lambda x: made.invert(x, given))(made.apply(m, given)[None])[0]
+    chex.assert_trees_all_close(found, m, atol=2e-3)
+
+
 def test_ends_and_baseline():
     x = example(MEL)
     made = parameterizations.mask(x, width=5)

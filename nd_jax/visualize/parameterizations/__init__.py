@@ -7,7 +7,7 @@ A parameterization is a hashable frozen dataclass, made by a lower-case function
     apply(parameters, domain) -> x of shape domain.shape, inside the domain's range
     invert(x, domain) -> parameters whose apply gives x as nearly as the bounds allow
 
-Your own may leave `invert` away, as `harmonic`, `prior` and `mask` do; then an optimization cannot begin at a given
+Your own may leave `invert` away, as `harmonic` and `prior` do; then an optimization cannot begin at a given
 sound. One that holds arrays (`maco`, `prior`, `mask`) is a registered pytree: its arrays are arguments of the compiled
 programs, not constants, and results keep them. One with `polishes` and
 `hold(gradient, polishing)` lets something else move in the polish of a run than before, see `fourier(fine=True)`.

@@ -47,6 +47,19 @@ class Mask:
         baseline = domain.silence() if self.baseline is None else jnp.asarray(self.baseline, jnp.float32)
         return mask * jnp.asarray(self.x, jnp.float32) + (1.0 - mask) * baseline
 
+    def invert(self, x: Any, domain: Domain) -> jax.Array:
+        """The mask that makes x by least squares, number by number: exact for a width of 1 and what a mask can make."""
+        shape = self._shape(domain)
+        baseline = domain.silence() if self.baseline is None else jnp.asarray(self.baseline, jnp.float32)
+        change = jnp.asarray(self.x, jnp.float32) - baseline
+        moved = core.one_example(self.name, x, domain) - baseline
+        top, bottom = (self._gathered(values, shape, domain) for values in (moved * change, change * change))
+        share = jnp.where(bottom > 0, top / jnp.where(bottom > 0, bottom, 1.0), self.start)
+        if self.bounds == "none":
+            return share - self.start
+        share = jnp.clip(share, core.MARGIN, 1.0 - core.MARGIN)
+        return jnp.log(share / (1.0 - share)) - np.log(self.start / (1.0 - self.start)).astype(np.float32)
+
     def mask(self, parameters: jax.Array, domain: Domain) -> jax.Array:
         """The averaged mask: 1 keeps the input, 0 puts the baseline in its place.
 
@@ -90,6 +103,16 @@ class Mask:
         if wanted not in names:
             raise ValueError(f"per={self.per!r} needs a domain with a {wanted} axis, and {domain.kind!r} has none")
         return names.index(wanted)
+
+    def _gathered(self, values: jax.Array, shape: tuple[int, ...], domain: Domain) -> jax.Array:
+        """Sums over what one number of the mask covers."""
+        axis = self._axis(domain)
+        if axis is not None:
+            return jnp.sum(values, axis=tuple(place for place in range(values.ndim) if place != axis))
+        if self.per == "cell":
+            return jnp.sum(values, axis=-1)
+        frames = np.arange(domain.shape[0]) * shape[0] // domain.shape[0]
+        return jax.ops.segment_sum(jnp.sum(values, axis=-1), frames, shape[0])
 
     def _spread(self, mask: jax.Array, domain: Domain) -> jax.Array:
         """The mask at the rank of the domain."""
