@@ -3,8 +3,9 @@
     python experiments/train_gan.py mel-gan --data-dir FSDD --out runs/mel_gan
     python experiments/train_gan.py conditional-mel-gan --data-dir FSDD --out runs/conditional_mel_gan
 
-FSDD is a copy of https://github.com/Jakobovski/free-spoken-digit-dataset. By the time of a step on 2 CPU cores each
-takes about 40 minutes. What to expect: the model cards of the shipped networks.
+FSDD is a copy of https://github.com/Jakobovski/free-spoken-digit-dataset. On 2 CPU cores that did other work too the
+second took 40 minutes; of 1,000 samples the judge hears the asked digit in 98 %, with an inception score of 5.8 (real
+recordings: 6.9). The first learns slower and has not been run to its end: no figures to expect.
 """
 
 from __future__ import annotations
