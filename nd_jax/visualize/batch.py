@@ -74,7 +74,8 @@ def visualize_batch(
       snapshots: how many inputs to keep on the way (first and last included, denser early), or the steps themselves.
       replicates: how often each objective is run, from different starts; or the number of the start for each lane.
       inputs_per_lane: inputs that one lane optimises together, k: the network sees them as one batch, and penalties
-        with `couples = True` take all k at once. Without such a penalty they come out as k replicates would.
+        with `couples = True` and objectives such as `diversity` take all k at once. Without these they come out as k
+        replicates would.
       scale: factor on the penalties, one number a lane or one for all, such as the spread of each unit's activation on
         natural inputs: a penalty's weight then means the same for every unit.
       chunk_size: lanes per compiled program on each device, rounded up to a multiple of 8; None picks from the memory
@@ -97,6 +98,7 @@ def visualize_batch(
     checks.check_polish(polish)
     checks.check_kinds(objective, optimizer)
     bound = objective.bind(network)
+    bound.check_inputs(inputs_per_lane)
     checks.check_replicates(replicates, len(bound))
     domain = network.input
     if probes is not None:

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from nd_jax import taps
+from nd_jax.visualize import objectives
 
 if TYPE_CHECKING:
     from nd_jax.network import Network
@@ -110,7 +111,7 @@ def _check_room(size: int, needed: int, room: int, device: jax.Device) -> None:
 
 def _guess(network: Network, plan: Plan, target: int) -> int:
     """A first size to compile: about eight numbers for each activation up to the layers that the objective reads."""
-    layers = {layer for _, layer, _ in plan.spec}
+    layers = set(objectives.layers_of(plan.spec))
     elements = sum(int(np.prod(shape)) for shape in jax.tree.leaves(network.input.shape, is_leaf=_is_shape))
     found: set[str] = set()
     for name, shape in taps.layers(network).items():

@@ -216,23 +216,21 @@ def score_of(
     plan: Plan, network: Network, x: Any, terms: Any, redirected: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array]:
     """The score of a lane's input, (), or of its inputs, (inputs,); and what of it may be rounding, the same shape."""
-    names = tuple(dict.fromkeys(layer for _, layer, _ in plan.spec))
+    names = objectives.layers_of(plan.spec)
     batch = _typed(jax.tree.map(lambda leaf: leaf[None], x) if plan.inputs == 1 else x, network.input)
     with redirected_gradients(redirected):
         alone = narrow.forward(plan.spec, terms, network, batch)
         activations, terms = alone if alone is not None else (taps.forward(network, batch, names)[1], terms)
 
-    def one(values: Any) -> tuple[jax.Array, jax.Array]:
-        return objectives.evaluate(plan.spec, terms, values), objectives.noise_floor(plan.spec, terms, values)
-
-    scores, floors = jax.vmap(one)({name: activations[name] for name in names})
+    read = {name: activations[name] for name in names}
+    scores = objectives.evaluate_inputs(plan.spec, terms, read)
+    floors = jax.vmap(lambda values: objectives.noise_floor(plan.spec, terms, values))(read)
     return (scores[0], floors[0]) if plan.inputs == 1 else (scores, floors)
 
 
 def _answers(plan: Plan, climb: Any, loud: jax.Array) -> jax.Array:
     """Whether a score that has the gradient `climb`, and is `loud` against its rounding, is one."""
-    cancels = any(kind == "direction" for kind, _, _ in plan.spec)
-    return _any_nonzero(climb) & loud if cancels else _any_nonzero(climb)
+    return _any_nonzero(climb) & loud if objectives.may_cancel(plan.spec) else _any_nonzero(climb)
 
 
 def _any_nonzero(tree: Any) -> jax.Array:
