@@ -3,8 +3,8 @@
     python experiments/train_gan.py wavegan --data-dir FSDD --out runs/wavegan
     python experiments/train_gan.py conditional-wavegan --data-dir FSDD --out runs/conditional_wavegan
 
-FSDD is a copy of https://github.com/Jakobovski/free-spoken-digit-dataset. One step
-takes about half a second of processor time. Neither has been run to its end: no figures to expect.
+FSDD is a copy of https://github.com/Jakobovski/free-spoken-digit-dataset. One step takes about half a second of
+processor time. Neither has been run to its end: no figures to expect.
 """
 
 from __future__ import annotations
