@@ -28,6 +28,19 @@ if COMPILED is not None:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(COMPILED)
 
 
+# Every compiled program takes some memory maps, and Linux gives a process 65,530 of them: then XLA crashes.
+_MAPS = 20_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_programs():
+    """Forgets compiled programs between test files before there are too many for one process."""
+    yield
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.is_file() and maps.read_bytes().count(b"\n") > _MAPS:
+        jax.clear_caches()
+
+
 def shared_folder() -> pathlib.Path:
     """Where reference vectors and data packs are looked for."""
     return pathlib.Path(os.environ.get("ND_JAX_SHARED") or REPOSITORY.parent / "shared").expanduser()
