@@ -12,7 +12,7 @@ import pytest
 import nd_jax as nd
 from nd_jax.visualize import parameterizations
 from nd_jax.visualize.adversarial import probabilities
-from nd_jax.visualize.parameterizations import stretched as stretching
+from nd_jax.visualize.parameterizations.stretched import blur
 
 DOMAIN = nd.domain.Image((4, 5, 1), -1.0, 1.0)
 
@@ -72,7 +72,7 @@ def test_stretched_pixels(getkey):
     gradient = jax.grad(lambda free: jnp.sum(kind.apply(free, domain)))(jnp.full(domain.shape, 7.0))
     chex.assert_tree_all_finite(gradient)
     for side in (3, 60):
-        chex.assert_trees_all_close(stretching.blur(side).sum(axis=1), np.ones(side, np.float32), rtol=1e-5)
+        chex.assert_trees_all_close(blur(side).sum(axis=1), np.ones(side, np.float32), rtol=1e-5)
 
 
 # ---- A classifier whose answers are known: logits are w0 . x and w1 . x ----------------------------------------------
