@@ -33,6 +33,7 @@ from nd_jax.experiments.benchmarks.tables import (
     limit_threads,
     machine,
     machine_line,
+    peak_resident,
     race,
     torch_side,
     write_blocks,
@@ -129,15 +130,14 @@ def devices(config: Config) -> Section:
             )
     note = (
         "The whole batch is the same on one device and on two. On a CPU the two devices are halves of one processor. "
-        "*Host* is the time until a step has been handed over, which the devices spend on the step before."
+        "The process's memory is its peak, of the second GAN with the first one's in it. *Host* is the time until a "
+        "step has been handed over, which the devices spend on the step before."
     )
     return Section("One device and two", tuple(rows), figures, note)
 
 
 def measure(count: int, tiny: bool) -> dict[str, Any]:
     """What `devices` asks of a process with so many devices."""
-    import resource
-
     found = {}
     for name in ("dcgan", "wgan"):
         ours = Ours(gan_cases(tiny)[name], devices=min(count, jax.local_device_count()))
@@ -151,11 +151,10 @@ def measure(count: int, tiny: bool) -> dict[str, Any]:
             host += time.perf_counter() - handed
             jax.block_until_ready(ours.metrics)
         seconds = time.perf_counter() - began
-        resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         found[name] = {
             "rate": steps / seconds,
             "memory": ours.memory,
-            "resident": resident,
+            "resident": peak_resident(),
             "host": host / seconds,
         }
     return found

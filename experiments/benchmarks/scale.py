@@ -19,7 +19,7 @@ import jax
 
 import nd_jax as nd
 from nd_jax import runtime
-from nd_jax.experiments.benchmarks.tables import Row, Section
+from nd_jax.experiments.benchmarks.tables import Row, Section, peak_resident
 
 DEMO_STEPS = 256
 
@@ -139,12 +139,9 @@ def _widest(network: nd.Network) -> str:
 
 def measure_sweep(steps: int, units: int | None, last: int, devices: int) -> dict[str, Any]:
     """All units (or the first few) of every weighted layer (or the last few): seconds, bytes, memory of the process."""
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
     network = _notes()
     known = nd.taps.layers(network)
-    idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    idle = peak_resident()
     layers = []
     for layer in list(nd.taps.weighted_layers(network))[-last:]:
         count = min(known[layer][-1], units or known[layer][-1])
@@ -155,7 +152,7 @@ def measure_sweep(steps: int, units: int | None, last: int, devices: int) -> dic
         layers.append(
             item | {"layer": layer, "units": count, "seconds": seconds, "compile_seconds": compiled, "rounds": rounds}
         )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    peak = peak_resident()
     return {"layers": layers, "steps": steps, "idle": idle, "peak": peak}
 
 

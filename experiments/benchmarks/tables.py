@@ -9,6 +9,7 @@ import pathlib
 import platform
 import re
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from types import ModuleType
@@ -18,6 +19,19 @@ import jax
 
 import nd_jax as nd
 from nd_jax import runtime
+
+
+def peak_resident() -> int:
+    """The most memory that this process has had so far, in bytes.
+
+    `getrusage` will not do on Linux: a new process begins there with the peak of the one that started it.
+    """
+    status = pathlib.Path("/proc/self/status")
+    if status.is_file():
+        return 1024 * int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0])
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 @dataclasses.dataclass(frozen=True)
