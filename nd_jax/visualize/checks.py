@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from nd_jax.visualize import objectives
-from nd_jax.visualize.program import start_lane
+from nd_jax.visualize.program import start_lane, stirs_latent
 
 if TYPE_CHECKING:
     from nd_jax.network import Network
@@ -97,7 +97,7 @@ def check_parts(plan: Plan, domain: Any) -> None:
                 raise ValueError(
                     f"{room} must come from nd_jax.{room} (or have a check(domain) like them), got {item!r}"
                 )
-            item.check(domain)
+            item.check(plan.parameterization.latent if stirs_latent(plan, item) else domain)
             if getattr(item, "of_parameters", False):
                 item.check_parameterization(plan.parameterization)
     if not (hasattr(plan.parameterization, "init") and hasattr(plan.parameterization, "apply")):

@@ -102,7 +102,7 @@ def _lane_step(plan: Plan, network: Network, lane: Lane, goal: Goal, keys: jax.A
         # Summed, so that the gradient of one input does not depend on how many there are.
         return jnp.sum(scores), jnp.any(jnp.abs(scores) > floors)
 
-    x, back = jax.vjp(lambda parameters: _render(plan, parameters, domain), lane.parameters)
+    x, back = jax.vjp(lambda parameters: _stirred(plan, keys, clock, parameters, domain), lane.parameters)
     climb, loud = jax.grad(score, has_aux=True)(x)
     # The score's own gradient, not that of the penalties, says whether the unit answers at all.
     answers = _answers(plan, climb, loud)
@@ -162,6 +162,31 @@ def _render(plan: Plan, parameters: Any, domain: Any) -> Any:
     return _each(plan, lambda one: plan.parameterization.apply(one, domain))(parameters)
 
 
+def _stirred(plan: Plan, keys: jax.Array, clock: Clock, parameters: Any, domain: Any) -> Any:
+    """A lane's inputs, made from latents after the latent transforms of this step; as they are while polished."""
+    stirs = [(place, item) for place, item in enumerate(plan.transforms) if stirs_latent(plan, item)]
+    if not stirs:
+        return _render(plan, parameters, domain)
+
+    def one(key: jax.Array, free: Any) -> Any:
+        step_key = jax.random.fold_in(key, clock.step)
+
+        def stir(z: jax.Array) -> jax.Array:
+            moved = z
+            for place, item in stirs:
+                moved = item(jax.random.fold_in(step_key, place), moved, plan.parameterization.latent)
+            return jnp.where(clock.step < clock.polish, moved, z)
+
+        return plan.parameterization.apply(free, domain, stir)
+
+    return one(keys, parameters) if plan.inputs == 1 else jax.vmap(one)(keys, parameters)
+
+
+def stirs_latent(plan: Plan, transform: Any) -> bool:
+    """Whether a transform perturbs the latent that inputs are made from, and not the inputs themselves."""
+    return getattr(transform, "of_latent", False) and hasattr(plan.parameterization, "latent")
+
+
 def _typed(x: Any, domain: Any) -> Any:
     """x as the network takes it: up to here classes are floating-point numbers too, so that everything has a slope."""
     return jax.tree.map(lambda leaf, kind: leaf.astype(kind), x, domain.dtype)
@@ -169,12 +194,13 @@ def _typed(x: Any, domain: Any) -> Any:
 
 def _shaken(plan: Plan, keys: jax.Array, clock: Clock, x: Any, domain: Any) -> Any:
     """A lane's inputs after the transforms of this step; as they are while they are polished."""
-    if not plan.transforms:
+    moves = [(place, item) for place, item in enumerate(plan.transforms) if not stirs_latent(plan, item)]
+    if not moves:
         return x
 
     def shake(key: jax.Array, one: Any) -> Any:
         step_key = jax.random.fold_in(key, clock.step)
-        for place, transform in enumerate(plan.transforms):
+        for place, transform in moves:
             one = transform(jax.random.fold_in(step_key, place), one, domain)
         return one
 

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import nd_jax as nd
@@ -221,6 +222,41 @@ def test_the_atlas_shows_how_usual_a_latent_is(raised, tmp_path):
     found = f'"latent":{round(float(raised.norm_percentile()[0]), 1)}'
     pages = [path.read_text(errors="ignore").replace(" ", "") for path in (tmp_path / "atlas").rglob("*.js*")]
     assert {page.count(found) for page in pages} == {3}, "once a lane, in every file that holds details"
+
+
+def test_dropout_reaches_the_latent_behind_a_prior():
+    """One step of plain descent: what was dropped has no slope, others at every lane, none in the polish."""
+    free = parameterizations.prior(mel_gan(), project=False)
+    start = free.starts(KEY, 24)
+    settings = {
+        "parameterization": free,
+        "optimizer": optax.sgd(1.0),
+        "transforms": [nd.transforms.latent_dropout(0.5), nd.transforms.gain(1.0)],
+        "start": start,
+        "steps": 1,
+    }
+
+    def still(polish):
+        found = visualize(judge(MEL), [0], mel_gan(), replicates=24, polish=polish, **settings)
+        return found.parameters["z"] == start["z"]
+
+    dropped = still(0.0)
+    assert 0.3 < dropped.mean() < 0.7 and len(np.unique(dropped, axis=0)) > 8
+    assert not still(1.0).any()
+
+
+def test_noise_on_the_latent_behind_a_prior(raised):
+    def noisy(sd, units=(0, 1, 2), **changes):
+        made = {"transforms": [nd.transforms.latent_noise(sd)], "polish": 0.0, **changes}
+        return visualize(judge(MEL), list(units), mel_gan(), **made)
+
+    chex.assert_trees_all_close(noisy(0.0).inputs, raised.inputs, atol=1e-3)
+    much = noisy(1.0)
+    assert not np.allclose(much.parameters["z"], raised.parameters["z"], atol=1e-2)
+    chex.assert_trees_all_equal(noisy(1.0, [1]).parameters["z"][0], much.parameters["z"][1])
+    chex.assert_trees_all_equal(much.rerun([2]).inputs[0], much.inputs[2])
+    with pytest.raises(ValueError, match=r"latent_noise is for a generator's latent, not for 'log_mel'.*prior"):
+        noisy(1.0, parameterization=parameterizations.pixels())
 
 
 def test_lanes_spread_over_devices(raised):

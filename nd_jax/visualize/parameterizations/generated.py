@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -57,9 +57,15 @@ class Prior:
             found["label"] = jax.nn.one_hot(jax.random.randint(other, (), 0, classes), classes)
         return found
 
-    def apply(self, parameters: dict[str, jax.Array], domain: Domain) -> jax.Array:
+    def apply(
+        self,
+        parameters: dict[str, jax.Array],
+        domain: Domain,
+        stir: Callable[[jax.Array], jax.Array] | None = None,
+    ) -> jax.Array:
         convert = converter(self.generator.output, domain)
-        z = self.latents(parameters)[None]
+        z = self.latents(parameters)
+        z = (z if stir is None else stir(z))[None]
         label = self.classes(parameters)
         given = z if label is None else {"z": z, "label": label[None]}
         made = taps.forward(self.generator, given, ())[0][0]
@@ -107,6 +113,7 @@ def prior(generator: Network, *, label: str | int | None = None, sd: float = 1.0
     are moved into another range. The generator's weights are an argument of the compiled program, one copy for all
     lanes; results name it by its fingerprint. Parameters: {"z": (size,)}, and {"label": (classes,)} where classes are
     free or held. There is no way back from an input, so that a run cannot begin at a given one.
+    `transforms.latent_noise` and `latent_dropout` perturb z in front of the generator, all others what it made.
 
     Args:
       generator: a `Network` that takes a `Latent`, or {"z": Latent, "label": Label}.

@@ -1,8 +1,12 @@
-"""Perturbations of a generator's latent: what a hidden unit likes should not hang on one number of it."""
+"""Perturbations of a generator's latent: what a hidden unit likes should not hang on one number of it.
+
+They are for networks that take a latent, and for the latent of `parameterizations.prior`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +18,8 @@ from nd_jax.visualize.transforms import core
 @dataclasses.dataclass(frozen=True)
 class LatentNoise:
     """See `latent_noise`."""
+
+    of_latent: ClassVar[bool] = True
 
     sd: float
 
@@ -39,6 +45,8 @@ def latent_noise(sd: float = 0.1) -> LatentNoise:
 @dataclasses.dataclass(frozen=True)
 class LatentDropout:
     """See `latent_dropout`."""
+
+    of_latent: ClassVar[bool] = True
 
     rate: float
 
@@ -70,7 +78,8 @@ def latent_dropout(rate: float = 0.1) -> LatentDropout:
 def _check(name: str, domain: Domain) -> None:
     if not isinstance(domain, Latent):
         raise ValueError(
-            f"{name} is for a generator's latent, not for {domain.kind!r}; of a dict of parts: on_part('z', {name}())"
+            f"{name} is for a generator's latent, not for {domain.kind!r}; of a dict of parts: on_part('z', {name}()), "
+            "of an input that a generator makes: parameterization=prior(generator)"
         )
 
 
