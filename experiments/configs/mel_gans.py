@@ -51,6 +51,8 @@ class MelGan(GanRecipe):
     features: int = 256
     """Units of a dense layer after the latent and of one before the discriminator's score; 0, as in the source, for
     none."""
+    deviation: bool = False
+    """Whether the discriminator sees how much the sounds of a batch differ."""
     batch_norm: bool = False
     """Whether the discriminator is normalised too; with a penalty on its gradient it must not be."""
     last_norm: bool = False
@@ -96,7 +98,9 @@ class MelGan(GanRecipe):
                 features=self.features,
                 last_norm=self.last_norm,
             ),
-            Discriminator(self.critic_widths, features=self.features, batch_norm=self.batch_norm),
+            Discriminator(
+                self.critic_widths, features=self.features, batch_norm=self.batch_norm, deviation=self.deviation
+            ),
         )
 
     def experiment(self) -> GanExperiment:

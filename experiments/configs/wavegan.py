@@ -12,21 +12,25 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from nd_jax import data
+from nd_jax.audio import LogMel
+from nd_jax.domain import LogMel as LogMelDomain
 from nd_jax.domain import Waveform
 from nd_jax.experiments.configs.gans import DIGITS, GanExperiment, GanRecipe, centred, check_batch
 from nd_jax.experiments.configs.mel_gans import FSDD
 from nd_jax.experiments.configs.spoken_digits import split
+from nd_jax.networks import mel_dcgan
 from nd_jax.networks.wavegan import Discriminator, Generator
 from nd_jax.training import gan
 
 _RATE = 8000
+_FRAMES = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,22 +49,32 @@ class Wavegan(GanRecipe):
     """Size of the latent."""
     features: int = 256
     """Units of a dense layer after the latent and of one before the critic's score; 0, as in the paper, for none."""
+    critic: Literal["mel", "wave"] = "mel"
+    """What the critic sees: log-mels of the sound, or, as in the paper, its samples (with phase shuffle)."""
+    critic_widths: tuple[int, ...] = (24, 48, 96, 192)
+    """Channels of the convolutions of a critic of log-mels."""
+    deviation: bool = True
+    """Whether the critic sees how much the sounds of a batch differ; without, it is one sound for every digit."""
+    floor: float = -50.0
+    """Below this level, in dBFS, a critic of log-mels hears nothing: recordings are digital zeros around the word, and
+    no generator of samples makes those."""
     batch_norm: bool = True
     """Whether the generator is normalised; in the paper it is not."""
     shuffle: int = 2
-    """Radius of the phase shuffle in the critic."""
+    """Radius of the phase shuffle in a critic of samples."""
     shift: int = 200
     """Recordings are moved by up to so many samples."""
     training: gan.Settings = gan.Settings(
-        steps=6000,
+        steps=4000,
         batch_size=32,
-        loss="wasserstein",
-        penalty="gradient_penalty",
-        critic_steps=3,
-        generator_lr=6e-4,
-        discriminator_lr=4e-4,
+        loss="non_saturating",
+        penalty="r1",
+        penalty_weight=0.3,
+        reuse_fakes=True,
+        generator_lr=1e-3,
+        discriminator_lr=3e-4,
         beta1=0.0,
-        beta2=0.9,
+        beta2=0.99,
         schedule="linear",
         ema=0.998,
         log_every=25,
@@ -77,8 +91,32 @@ class Wavegan(GanRecipe):
         """What is made: sound at 8 kHz."""
         return Waveform(self.length, _RATE)
 
-    def players(self) -> tuple[Generator, Discriminator]:
+    @property
+    def seen(self) -> LogMelDomain | None:
+        """What a critic of log-mels sees: 64 bands and 64 frames over the whole sound; None for one of samples."""
+        if self.critic == "wave":
+            return None
+        hop = -(-self.length // (_FRAMES - 1))
+        front_end = LogMel(
+            sample_rate=_RATE,
+            n_fft=512,
+            hop_length=hop,
+            n_mels=64,
+            f_max=_RATE / 2,
+            scale="htk",
+            floor_db=self.floor,
+        )
+        return LogMelDomain(front_end, frames=_FRAMES)
+
+    def players(self) -> tuple[Generator, Discriminator | mel_dcgan.Discriminator]:
         """Generator and discriminator, untrained."""
+        critic: Discriminator | mel_dcgan.Discriminator = Discriminator(
+            dim=self.dim, shuffle=self.shuffle, features=self.features, deviation=self.deviation
+        )
+        if self.critic == "mel":
+            critic = mel_dcgan.Discriminator(
+                self.critic_widths, features=self.features, batch_norm=False, deviation=self.deviation
+            )
         return (
             Generator(
                 samples=self.length,
@@ -87,7 +125,7 @@ class Wavegan(GanRecipe):
                 batch_norm=self.batch_norm,
                 features=self.features,
             ),
-            Discriminator(dim=self.dim, shuffle=self.shuffle, features=self.features),
+            critic,
         )
 
     def experiment(self) -> GanExperiment:
@@ -104,7 +142,9 @@ class Wavegan(GanRecipe):
             title=f"{int(np.sum(part != 2))} recordings of spoken digits",
             generator=generator,
             discriminator=discriminator,
-            task=gan.GanTask(known, self._prepare, self.domain, self.latent, labels=self.labels, law="uniform"),
+            task=gan.GanTask(
+                known, self._prepare, self.domain, self.latent, self.labels, law="uniform", seen=self.seen
+            ),
             held_out=held_out,
             card={
                 "name": self.family,
@@ -116,8 +156,13 @@ class Wavegan(GanRecipe):
                 **FSDD,
                 "front_end": f"raw sound, {self.length} samples at {_RATE} Hz; recordings have a peak of 0.9 and are "
                 f"centred in the window, then moved by up to {self.shift} samples",
-                "network": f"wavegan of dim {self.dim}, a dense layer of {self.features} units in each player, phase "
-                f"shuffle of radius {self.shuffle}, gradient penalty",
+                "network": f"wavegan generator of dim {self.dim}, against "
+                + (
+                    f"a critic of samples with a phase shuffle of radius {self.shuffle}"
+                    if self.critic == "wave"
+                    else f"a mel_dcgan discriminator of log-mels, {' '.join(map(str, self.critic_widths))} channels"
+                )
+                + f"; a dense layer of {self.features} units in each",
             },
         )
 
@@ -139,7 +184,7 @@ class ConditionalWavegan(Wavegan):
     family: ClassVar[str] = "conditional_wavegan"
     labels: ClassVar[tuple[str, ...]] = DIGITS
 
-    def players(self) -> tuple[Generator, Discriminator]:
+    def players(self) -> tuple[Generator, Discriminator | mel_dcgan.Discriminator]:
         """Generator and discriminator, untrained."""
         generator, discriminator = super().players()
         count = len(self.labels)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import nd_jax as nd
-from nd_jax.domain import Units
+from nd_jax.domain import Image, Units
 from nd_jax.runtime import MissingExtraError
 from nd_jax.training import TrainingError, gan, parallel
 from nd_jax.training.gan import Gan, GanTask, Settings, make_step
@@ -124,6 +124,41 @@ def test_unrolled_discriminator_is_restored():
     assert max(jax.tree.leaves(moved)) > 1e-6  # the generator did learn against the one that is ahead
     again, _ = steps(ahead, task, judge, count=2)
     assert int(again["discriminator"]["optimizer"].count) == 2
+
+
+class Pixels(nn.Module):
+    """A latent to an image of four pixels."""
+
+    @nn.compact
+    def __call__(self, z, train=False):
+        return nn.tanh(nn.Dense(4, name="pixels")(z)).reshape(-1, 2, 2, 1)
+
+
+class Look(nn.Module):
+    """An image to a score; `scale` and `shift` are what a domain of another range does to it."""
+
+    scale: float = 1.0
+    shift: float = 0.0
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = (self.scale * x + self.shift).reshape(x.shape[0], -1)
+        return nn.Dense(1, name="score")(nn.tanh(nn.Dense(8, name="hidden")(x)))
+
+
+def test_the_discriminator_may_see_another_domain():
+    images = np.random.default_rng(0).uniform(-1, 1, (16, 2, 2, 1)).astype(np.float32)
+    own = GanTask({"image": images}, lambda key, example: example["image"], Image((2, 2, 1), -1.0, 1.0), 3)
+    other = dataclasses.replace(own, seen=Image((2, 2, 1), 0.0, 4.0))  # 2 x + 2
+    settings = Settings(steps=2, batch_size=16, loss="hinge", penalty="r1", penalty_weight=0.0)
+    expected, of_own = steps(settings, own, Look(2.0, 2.0), 2, maker=Pixels())
+    state, of_other = steps(settings, other, Look(), 2, maker=Pixels())
+    chex.assert_trees_all_close(state, expected, rtol=1e-5, atol=1e-6)
+    # The penalty is that of the slope in what is seen: half of the slope in what is made.
+    np.testing.assert_allclose(4.0 * of_other["penalty"], of_own["penalty"], rtol=1e-5)
+    trained = train(settings, other, Look(), maker=Pixels())
+    assert trained.discriminator.input == other.seen
+    assert trained.generator.output == own.domain
 
 
 def test_moving_average_follows_its_formula():
@@ -258,6 +293,7 @@ def _task(**changes):
         ({"task": _task(domain=Units(3))}, r"examples have the shape \(2,\) and the domain \(3,\)"),
         ({"task": _task(latent=0)}, "size of a domain 'latent'"),
         ({"task": _task(law="cauchy")}, "law of a latent"),
+        ({"task": _task(seen=Image((1, 2, 1)))}, "cannot become a 'image'"),
         ({"maker": Wrong()}, r"Wrong\) makes examples of shape \(3,\), and those of the data have \(2,\)"),
         ({"judge": Wrong()}, r"Wrong\) has to give one score"),
         ({"judge": gan_problem.Judge(classes=3)}, "has to give one score"),

@@ -115,7 +115,7 @@ class Gan:
                 self.discriminator,
                 critic["params"],
                 critic["collections"],
-                self._shown(fakes, label),
+                self._shown(self.task.show(fakes), label),
                 keys,
                 self.settings,
             )
@@ -138,8 +138,8 @@ class Gan:
         Args:
           params: its parameters.
           collections: its statistics; every pass moves them: real, generated, then what the penalty needs.
-          real: (batch, ...) examples.
-          fakes: (batch, ...) generated ones.
+          real: (batch, ...) examples as it sees them (`task.show`).
+          fakes: (batch, ...) generated ones, likewise.
           label: (batch,) classes of both, or None.
           draws: {"keys": (batch,), "share": (batch,) of the real example in the penalty's mixture}.
 
@@ -203,10 +203,11 @@ class Gan:
         draws: Tree,
         rate: jax.Array | float,
     ) -> tuple[State, dict[str, jax.Array]]:
-        """One update of the discriminator; arguments as in `criticise`."""
+        """One update of the discriminator; arguments as in `criticise`, but for examples as they were made."""
+        real, fakes = self.task.show(real), self.task.show(jax.lax.stop_gradient(fakes))
         slope = jax.value_and_grad(self.criticise, has_aux=True)
         (_, (collections, metrics)), gradients = slope(
-            player["params"], player["collections"], real, jax.lax.stop_gradient(fakes), label, draws
+            player["params"], player["collections"], real, fakes, label, draws
         )
         gradients = parallel.mean(gradients)
         metrics["discriminator_gradient"] = optax.tree.norm(gradients)

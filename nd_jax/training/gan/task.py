@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nd_jax.domain import Domain, Label, Latent, Parts
+from nd_jax.domain import Domain, Label, Latent, Parts, converter
 
 Tree = Any
 Arrays = Mapping[str, np.ndarray]
@@ -32,7 +32,10 @@ class GanTask:
       pairs: of a conditional GAN: whether the discriminator sees {"x", "label"} (projection), or the example alone and
         says the class itself (auxiliary classifier: {"score", "label": logits}).
       law: of the latent: "normal" (standard) or "uniform" (-1 ... 1).
-      augment: (key, x) -> x changed so little that the discriminator should not care; for consistency regularisation.
+      augment: (key, x as the discriminator sees it) -> x changed so little that it should not care; for consistency
+        regularisation.
+      seen: what the discriminator sees instead of `domain`, such as log-mels of a generator of samples: real and
+        generated examples are brought there on the way (`nd_jax.domain.converter`), and penalties are meant there.
     """
 
     arrays: Arrays
@@ -43,6 +46,7 @@ class GanTask:
     pairs: bool = True
     law: str = "normal"
     augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None
+    seen: Domain | None = None
 
     @property
     def conditional(self) -> bool:
@@ -63,9 +67,14 @@ class GanTask:
     @property
     def discriminator_input(self) -> Domain:
         """What the discriminator takes: an example, or {"x", "label"}."""
+        seen = self.seen or self.domain
         if self.conditional and self.pairs:
-            return Parts({"x": self.domain, "label": Label(self.labels)})
-        return self.domain
+            return Parts({"x": seen, "label": Label(self.labels)})
+        return seen
+
+    def show(self, x: jax.Array) -> jax.Array:
+        """What the discriminator sees of examples: (batch, *domain.shape) -> (batch, *seen.shape); differentiable."""
+        return x if self.seen is None else jax.vmap(converter(self.domain, self.seen))(x)
 
 
 def check(task: GanTask, generator: nn.Module, discriminator: nn.Module) -> None:
@@ -73,10 +82,12 @@ def check(task: GanTask, generator: nn.Module, discriminator: nn.Module) -> None
 
     Raises:
       ValueError: no examples; examples, generator or discriminator of another shape than the domain; labels out of
-        range; in one sentence.
+        range; a discriminator that sees what examples cannot become; in one sentence.
     """
     given = _given(task)
     x = given["x"] if task.conditional else given
+    if task.seen is not None:
+        converter(task.domain, task.seen)  # refuses what has no way to the other
     if x.shape != task.domain.shape:
         raise ValueError(f"the examples have the shape {x.shape} and the domain {task.domain.shape}")
     made = _output(generator, dummy(task.generator_input))
