@@ -154,8 +154,8 @@ class _Layer:
 
     def add(self, run: Visualization, members: Sequence[int], tick: Callable[[int], None]) -> None:
         """Adds lanes of one run."""
-        calls = recipe.sources(run, members, self.source)
         keys = self._keys([int(unit) for unit in run.units[np.asarray(members)]])
+        calls = recipe.sources(run, members, self.source, [f"{self.slug}-{key}.npz" for key in keys])
         lanes = [Lane(run, lane, f"{self.slug}/{key}") for lane, key in zip(members, keys, strict=True)]
         for lane, key, call, known in zip(lanes, keys, calls, Files(self.page, run).of(lanes), strict=True):
             self.found.sound |= known["sounds"]

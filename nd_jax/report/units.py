@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from nd_jax.domain import Picture, Sound
-from nd_jax.report import pictures
+from nd_jax.report import pictures, recipe
 from nd_jax.report.natural import played
 from nd_jax.report.page import Page, fingerprint
 from nd_jax.report.sounds import Played, at_playback_level, brightness, encode_wav, pitch, sounds
@@ -198,13 +198,14 @@ class Files:
         return [list(self.run.snapshot_steps), [_finite(value) for value in lane.history()]]
 
     def _arrays(self, lane: Lane, picture: Picture | None) -> bytes:
-        """The npz of one unit: its input, or inputs, score, history, axes and the manifest as JSON text."""
+        """The npz of one unit: input or inputs, score, history, axes, what its source reads, the manifest as text."""
         run, example = self.run, at(self.run.inputs, lane.place)
         named = example if isinstance(example, Mapping) else {}
         arrays: dict[str, Any] = {f"input/{part}": value for part, value in named.items()} or {"input": example}
         if picture is not None:
             axes = {"picture_x": picture.x, "picture_y": picture.y}
             arrays |= {name: np.asarray(axis.values, np.float64) for name, axis in axes.items()}
+        arrays |= recipe.kept_arrays(run, lane.place)
         buffer = io.BytesIO()
         np.savez_compressed(
             buffer,
