@@ -19,6 +19,7 @@ import numpy as np
 
 from nd_jax import taps
 from nd_jax.domain import Domain, LogMel, Waveform
+from nd_jax.domain.axes import time_axis
 from nd_jax.network import Network
 
 QUANTILES = (1.0, 0.99, 0.95, 0.75)
@@ -192,7 +193,7 @@ def exemplars(
     if not quantiles or not all(0.0 <= quantile <= 1.0 for quantile in quantiles):
         raise ValueError(f"quantiles must lie between 0 and 1, got {tuple(quantiles)}")
     shapes = {layer: taps.layer_shape(network, layer) for layer in layers}
-    time_axes = {layer: _time_axis(network.input, shape) for layer, shape in shapes.items()}
+    time_axes = {layer: time_axis(network.input, shape) for layer, shape in shapes.items()}
     step = functools.partial(_mean_and_curves, layers=tuple(shapes), time_axes=tuple(time_axes.items()))
 
     means = {layer: np.empty((count, shape[-1]), np.float32) for layer, shape in shapes.items()}
@@ -275,14 +276,6 @@ def _from_wave(domain: LogMel | Waveform) -> Any:
     if isinstance(domain, Waveform):
         return lambda batch: jnp.asarray(batch, jnp.float32)[..., None]
     return jax.jit(domain.from_wave)
-
-
-def _time_axis(domain: Domain, shape: tuple[int, ...]) -> int | None:
-    """The axis of a layer's output (batch included) that is time: the input's own, while no spatial axis is gone."""
-    if not domain.is_sound or not isinstance(domain.shape, tuple) or len(shape) != len(domain.shape):
-        return None
-    found = [index for index, axis in enumerate(domain.axes[:-1]) if axis.name == "time"]
-    return found[0] + 1 if found and shape[found[0]] > 1 else None
 
 
 @functools.partial(jax.jit, static_argnames=("layers", "time_axes", "with_curves"))
