@@ -9,6 +9,7 @@ from nd_jax.metrics.bins import Bins, kmeans, ndb
 from nd_jax.metrics.frechet import FrechetInfinity, frechet_distance, frechet_infinity
 from nd_jax.metrics.judging import Heard, hear, judge, judge_table, watcher
 from nd_jax.metrics.kernel import PermutationTest, bandwidth, kernel_distance, permutation_test
+from nd_jax.metrics.latents import Orthogonality, cosines, jacobian_gram, orthogonality
 from nd_jax.metrics.neighbours import Coverage, Memorisation, density_coverage, memorisation
 from nd_jax.metrics.scores import class_shares, confident_share, inception_score
 
@@ -18,21 +19,25 @@ __all__ = [
     "FrechetInfinity",
     "Heard",
     "Memorisation",
+    "Orthogonality",
     "PermutationTest",
     "bandwidth",
     "class_shares",
     "confident_share",
+    "cosines",
     "density_coverage",
     "frechet_distance",
     "frechet_infinity",
     "hear",
     "inception_score",
+    "jacobian_gram",
     "judge",
     "judge_table",
     "kernel_distance",
     "kmeans",
     "memorisation",
     "ndb",
+    "orthogonality",
     "permutation_test",
     "watcher",
 ]

@@ -3,6 +3,7 @@
 from nd_jax.visualize import objectives, parameterizations, penalties, presets, transforms
 from nd_jax.visualize.adversarial import Adversarial, Blend, adversarial, blend
 from nd_jax.visualize.batch import visualize_batch
+from nd_jax.visualize.classes import maximize_classes
 from nd_jax.visualize.invariance import Invariance, invariance
 from nd_jax.visualize.optimizers import adam
 from nd_jax.visualize.result import Visualization, concatenate
@@ -17,6 +18,7 @@ __all__ = [
     "blend",
     "concatenate",
     "invariance",
+    "maximize_classes",
     "objectives",
     "parameterizations",
     "penalties",

@@ -43,7 +43,7 @@ class Mask:
         return self.sd * jax.random.normal(key, self._shape(domain))
 
     def apply(self, parameters: jax.Array, domain: Domain) -> jax.Array:
-        mask = self._spread(self.mask(parameters, domain), domain)
+        mask = self.spread(self.mask(parameters, domain), domain)
         baseline = domain.silence() if self.baseline is None else jnp.asarray(self.baseline, jnp.float32)
         return mask * jnp.asarray(self.x, jnp.float32) + (1.0 - mask) * baseline
 
@@ -114,8 +114,8 @@ class Mask:
         frames = np.arange(domain.shape[0]) * shape[0] // domain.shape[0]
         return jax.ops.segment_sum(jnp.sum(values, axis=-1), frames, shape[0])
 
-    def _spread(self, mask: jax.Array, domain: Domain) -> jax.Array:
-        """The mask at the rank of the domain."""
+    def spread(self, mask: jax.Array, domain: Domain) -> jax.Array:
+        """A mask, as `mask` gives it, at the rank of the domain: what the input is multiplied with."""
         axis, rank = self._axis(domain), len(domain.shape)
         if axis is not None:
             return mask.reshape((1,) * axis + (-1,) + (1,) * (rank - axis - 1))

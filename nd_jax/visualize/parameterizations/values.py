@@ -62,32 +62,41 @@ class Chosen:
 
     name: ClassVar[str] = "chosen"
 
-    index: int = 0
+    index: int | None = 0
 
     def init(self, key: jax.Array, domain: Domain) -> dict[str, jax.Array]:
-        self._check(domain)
-        return {}
+        classes = self._check(domain)
+        if self.index is not None:
+            return {}
+        return {"index": jax.random.randint(key, (), 0, classes).astype(jnp.float32)}
 
     def apply(self, parameters: dict[str, jax.Array], domain: Domain) -> jax.Array:
         self._check(domain)
+        if self.index is None:
+            return jax.lax.stop_gradient(parameters["index"])
         return jnp.asarray(self.index, jnp.float32)
 
     def invert(self, x: Any, domain: Domain) -> dict[str, jax.Array]:
         self._check(domain)
-        return {}
+        return {} if self.index is not None else {"index": jnp.asarray(x, jnp.float32)}
 
-    def _check(self, domain: Domain) -> None:
+    def _check(self, domain: Domain) -> int:
         if not isinstance(domain, Label):
             raise ValueError(f"parameterizations.chosen is for a class, not for a domain {domain.kind!r}")
-        domain.check(np.asarray(self.index))
+        if self.index is not None:
+            domain.check(np.asarray(self.index))
+        return len(domain.names)
 
 
-def chosen(index: int = 0) -> Chosen:
+def chosen(index: int | None = 0) -> Chosen:
     """A class that stays as it is: `parts(z=latent(), label=chosen(7))` looks into a generator that is asked for it.
 
     Args:
-      index: number of the class.
+      index: number of the class; None for one of each lane's own, drawn by its key or given by `start=`, so that many
+        classes run in one program. Parameters: {}, or {"index": ()}.
     """
+    if index is None:
+        return Chosen(None)
     if isinstance(index, bool) or not isinstance(index, int | np.integer):
         raise ValueError(f"a class is chosen by its number, got {index!r}")
     return Chosen(int(index))

@@ -1,0 +1,213 @@
+"""A page of one experiment: text, tables, figures, and tiles that are looked at and listened to, top to bottom.
+
+    folder/index.html     the page, with its style and a few lines of script inside; opens from the disk
+    folder/files/         its pictures and sounds
+
+The atlas shows all units of a network; a leaflet tells what one experiment found. It has the atlas's type, colours and
+rules: sounds at one loudness with the gain stated, silence called silent, one sound at a time, nothing from a network.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from nd_jax.domain import Domain, Sound
+from nd_jax.report import pictures, sheets
+from nd_jax.report.page import asset
+from nd_jax.report.sounds import LOUDNESS, at_playback_level, encode_wav, sounds
+
+_FILES = "files"
+_STYLE = """
+main { max-width: 1120px; margin: 0 auto; padding: 24px; display: grid; gap: 16px; }
+main { grid-template-columns: minmax(0, 1fr); }
+h2 { margin-top: 24px; }
+table { border-collapse: collapse; font-size: var(--small); }
+th, td { text-align: right; padding: 4px 16px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th:first-child, td:first-child { text-align: left; }
+th { font-weight: 600; }
+.wide { overflow-x: auto; }
+figure img { max-width: 100%; height: auto; }
+figcaption { color: var(--soft); font-size: var(--small); margin-top: 8px; max-width: 84ch; }
+.text { max-width: 84ch; overflow-wrap: anywhere; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(168px, 1fr)); gap: 16px; }
+.tile { display: grid; gap: 4px; align-content: start; font-size: var(--small); min-width: 0; }
+.tile img { width: 100%; aspect-ratio: var(--shape, 1); image-rendering: pixelated; }
+.tile img.map { filter: none; }
+.tile b { font-weight: 600; overflow-wrap: anywhere; }
+.tile audio { width: 100%; height: 32px; }
+"""
+# One sound at a time.
+_SCRIPT = """"use strict";
+document.addEventListener("play", event => {
+  for (const other of document.querySelectorAll("audio")) if (other !== event.target) other.pause();
+}, true);
+"""
+
+
+class Leaflet:
+    """Collects the parts of a page and writes it.
+
+    Args:
+      folder: where; made if missing, other files in it stay.
+      title: heading.
+      about: a paragraph below it.
+    """
+
+    def __init__(self, folder: Any, title: str, about: str = ""):
+        self.folder = pathlib.Path(folder).expanduser()
+        self.title = title
+        self._parts: list[str] = []
+        self._sound = False
+        if about:
+            self.text(about)
+
+    def heading(self, text: str) -> None:
+        """A section begins."""
+        self._parts.append(f"<h2>{html.escape(text)}</h2>")
+
+    def text(self, text: str, *, soft: bool = False) -> None:
+        """A paragraph."""
+        kind = "text soft" if soft else "text"
+        self._parts.append(f'<p class="{kind}">{html.escape(text)}</p>')
+
+    def link(self, path: str, text: str) -> None:
+        """A line that leads to a file beside the page."""
+        self._parts.append(f'<p><a href="{html.escape(path)}">{html.escape(text)}</a></p>')
+
+    def table(self, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """A table of texts; the first column says what a row is."""
+        heads = "".join(f'<th scope="col">{html.escape(str(cell))}</th>' for cell in head)
+        lines = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
+        )
+        self._parts.append(
+            f'<div class="wide" tabindex="0" role="region" aria-label="table"><table><thead><tr>{heads}</tr></thead>'
+            f"<tbody>{lines}</tbody></table></div>"
+        )
+
+    def figure(self, name: str, content: Any, words: str, caption: str = "") -> None:
+        """A picture: a matplotlib Figure, pixels uint8 (rows, columns, 3), or the bytes of a PNG or GIF file.
+
+        Args:
+          name: of the file.
+          content: the picture.
+          words: what it shows, for who cannot see it.
+          caption: below it.
+        """
+        path = self.folder / _FILES / name
+        if isinstance(content, bytes):
+            sheets.replace(path, content)
+        elif isinstance(content, np.ndarray):
+            sheets.replace(path, pictures.encode_png(content))
+        else:
+            with sheets.drafted(path) as draft:
+                content.savefig(draft, format="png")
+        below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
+        self._parts.append(
+            f'<figure><img src="{_FILES}/{html.escape(name)}" alt="{html.escape(words)}" loading="lazy">'
+            f"{below}</figure>"
+        )
+
+    def animation(self, name: str, frames: Sequence[np.ndarray], words: str, caption: str = "", **options: Any) -> None:
+        """An endless GIF of frames of one size, as `sheets.gif` writes it."""
+        path = sheets.gif(frames, self.folder / _FILES / name, **options)
+        self.figure(name, path.read_bytes(), words, caption)
+
+    def tiles(
+        self,
+        stem: str,
+        outputs: Any,
+        domain: Domain,
+        *,
+        titles: Sequence[str] = (),
+        facts: Sequence[Sequence[str]] = (),
+        made: Iterable[Sound] | None = None,
+    ) -> None:
+        """Examples side by side: picture, name, a few lines, and a player where they are sound.
+
+        Args:
+          stem: of the names of the files.
+          outputs: (n, *domain.shape), or a dict of them.
+          domain: what they are.
+          titles: a name for each.
+          facts: lines for each.
+          made: the sounds, when they are known already.
+        """
+        drawn = sheets.pictures_of(outputs, domain)
+        heard = made if made is not None else sounds(domain, outputs)
+        played = [None] * len(drawn) if heard is None else [at_playback_level(sound) for sound in heard]
+        self._sound = self._sound or heard is not None
+        shown = []
+        for index, (picture, ready) in enumerate(zip(drawn, played, strict=True)):
+            name = f"{stem}-{index:03d}"
+            sheets.replace(self.folder / _FILES / f"{name}.png", pictures.png(picture))
+            title = html.escape(titles[index]) if titles else f"{index}"
+            lines = [html.escape(line) for line in facts[index]] if facts else []
+            player = ""
+            if ready is not None and ready.silent:
+                lines.append("silent")
+            elif ready is not None:
+                sheets.replace(self.folder / _FILES / f"{name}.wav", encode_wav(ready.sound))
+                player = f'<audio controls preload="none" src="{_FILES}/{name}.wav" aria-label="{title}"></audio>'
+                limited = f", limiter {ready.limited_db:.0f} dB" if ready.limited_db >= 0.5 else ""
+                lines.append(f"gain {ready.gain_db:+.0f} dB{limited}".replace("-", "−"))
+            kind = "colour" if np.ndim(picture.values) == 3 else "map"
+            rows, columns = np.shape(picture.values)[:2]
+            shown.append(
+                f'<div class="tile"><img class="{kind}" width="{columns}" height="{rows}" loading="lazy" '
+                f'src="{_FILES}/{name}.png" alt="{title}"><b>{title}</b>'
+                + "".join(f'<span class="soft">{line}</span>' for line in lines)
+                + f"{player}</div>"
+            )
+        self._parts.append(f'<div class="tiles">{"".join(shown)}</div>')
+        first = drawn[0]
+        if first.x.unit != "px":
+            self.text(_axes(first), soft=True)
+
+    def finish(self) -> pathlib.Path:
+        """Writes index.html in one step; returns its path."""
+        from nd_jax import __version__
+
+        style = asset("atlas.css") + _STYLE
+        policy = (
+            f"default-src 'none'; script-src {_hash(_SCRIPT)}; style-src {_hash(style)}; "
+            "img-src 'self' file: data:; media-src 'self' file:; base-uri 'none'; form-action 'none'"
+        )
+        if self._sound:
+            self.text(
+                f"Sounds are played at {LOUDNESS:g} LUFS, the gain stated, with a peak limiter; spectrograms become "
+                "sound through mel inversion and Griffin-Lim phase recovery.".replace("-20", "−20"),
+                soft=True,
+            )
+        page = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="generator" content="nd_jax {__version__}">
+<title>{html.escape(self.title)}</title><link rel="icon" href="data:,"><style>{style}</style></head><body>
+<main><h1>{html.escape(self.title)}</h1>
+{chr(10).join(self._parts)}
+</main><script>{_SCRIPT}</script></body></html>
+"""
+        return sheets.replace(self.folder / "index.html", page.encode())
+
+
+def _axes(picture: Any) -> str:
+    across, up = (
+        f"{axis.name} {axis.values[0]:.4g} to {axis.values[-1]:.4g} {axis.unit}"
+        + (f" ({axis.scale})" if axis.scale else "")
+        for axis in (picture.x, picture.y)
+    )
+    return f"Across: {across}. Up: {up}. Colour: {picture.low:g} to {picture.high:g} {picture.unit}.".replace(
+        " -", " −"
+    )
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"
