@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_ROOMS = ("audio", "data", "dissect", "domain", "metrics", "networks", "report", "taps", "training", "visualize")
+_ROOMS = (
+    "attribute",
+    "audio",
+    "data",
+    "dissect",
+    "domain",
+    "metrics",
+    "networks",
+    "report",
+    "taps",
+    "training",
+    "visualize",
+)
 _FROM_VISUALIZE = ("objectives", "parameterizations", "penalties", "transforms")
 _NAMES = {
     "Network": "nd_jax.network",
@@ -21,7 +33,7 @@ _NAMES = {
 }
 
 if TYPE_CHECKING:
-    from nd_jax import audio, data, dissect, domain, metrics, networks, report, taps, training, visualize
+    from nd_jax import attribute, audio, data, dissect, domain, metrics, networks, report, taps, training, visualize
     from nd_jax.domain import Domain
     from nd_jax.network import Network
     from nd_jax.storage import load
@@ -33,6 +45,7 @@ __all__ = [
     "Domain",
     "Network",
     "Visualization",
+    "attribute",
     "audio",
     "data",
     "dissect",

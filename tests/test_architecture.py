@@ -28,9 +28,10 @@ LEVELS = {
     "visualize": 5,
     "dissect": 5,
     "metrics": 5,
-    "report": 6,
-    "bench": 7,
-    "experiments": 8,
+    "attribute": 6,
+    "report": 7,
+    "bench": 8,
+    "experiments": 9,
 }
 
 # The one call upward: when a notebook shows a result, the result asks the report to draw it.

@@ -1,0 +1,41 @@
+"""Attribution: what in an input spoke for a class or drove a unit, and whether that is true.
+
+| file             | what is in it                                                                       |
+|------------------|-------------------------------------------------------------------------------------|
+| `occlusion.py`   | `occlusion`: windows in steps, seconds and Hz taken away, one at a time             |
+| `windows.py`     | which windows: Captum's, segments, `bands`                                          |
+| `baselines.py`   | what stands in their place                                                          |
+| `gradients.py`   | `saliency`, `input_x_gradient`, `smooth_grad`, `integrated_gradients`, `grad_cam`   |
+| `rise.py`        | `rise`: random masks                                                                |
+| `faithful.py`    | `insertion_deletion`, `faithfulness`, `mask_of`                                     |
+| `targets.py`     | what is explained: classes and objectives                                           |
+| `attribution.py` | `Attribution`, what all of them give                                                |
+"""
+
+from nd_jax.attribute.attribution import Attribution
+from nd_jax.attribute.baselines import baseline_of
+from nd_jax.attribute.faithful import Curves, Faithfulness, faithfulness, insertion_deletion, mask_of
+from nd_jax.attribute.gradients import grad_cam, input_x_gradient, integrated_gradients, saliency, smooth_grad
+from nd_jax.attribute.occlusion import occlusion
+from nd_jax.attribute.rise import rise
+from nd_jax.attribute.windows import Grid, bands, grid
+
+__all__ = [
+    "Attribution",
+    "Curves",
+    "Faithfulness",
+    "Grid",
+    "bands",
+    "baseline_of",
+    "faithfulness",
+    "grad_cam",
+    "grid",
+    "input_x_gradient",
+    "insertion_deletion",
+    "integrated_gradients",
+    "mask_of",
+    "occlusion",
+    "rise",
+    "saliency",
+    "smooth_grad",
+]
