@@ -164,5 +164,5 @@ def _through(
 ) -> tuple[jax.Array, jax.Array]:
     """Scores (chunk, lanes) of x behind masks, and (lanes, *inner) the sum of score times mask."""
     shown = masks.reshape(*masks.shape, *(1,) * (x.ndim + 1 - masks.ndim))
-    scores = targets.scores(network, spec, arrays, shown * x + (1.0 - shown) * baseline)
+    scores = targets.scores(network, spec, arrays, shown * x[None] + (1.0 - shown) * baseline[None])
     return scores, jnp.tensordot((scores * real[:, None]).T, masks, axes=1, precision="highest")

@@ -217,7 +217,8 @@ def _measured(domain: Domain, axis: int, given: Any, stride: float | None) -> In
     """Intervals in the unit of an axis: of one width, or between edges (of all clips, or of each)."""
     described = domain.axes[axis]
     name, unit, values = described.name, described.unit, np.asarray(described.values, np.float64)
-    if np.ndim(given) == 0:
+    segments: list[Any] | None = list(given) if np.iterable(given) else None
+    if segments is None:
         width = float(given)
         step = width if stride is None else float(stride)
         if not 0 < step <= width or not math.isfinite(width):
@@ -230,10 +231,10 @@ def _measured(domain: Domain, axis: int, given: Any, stride: float | None) -> In
         return _between(domain, axis, starts, starts + width)
     if stride is not None:
         raise ValueError(f"{name}_stride belongs to {name} as one width, and here it is edges")
-    if not len(given) or np.ndim(given[0]) == 0:
-        edges = _ordered(name, given)
+    if not segments or not np.iterable(segments[0]):
+        edges = _ordered(name, segments)
         return _between(domain, axis, edges[:-1], edges[1:])
-    each = [_ordered(name, one) for one in given]
+    each = [_ordered(name, one) for one in segments]
     rows = [_between(domain, axis, edges[:-1], edges[1:]) for edges in each]
     most = max(map(len, rows))
 
