@@ -24,6 +24,7 @@ import numpy as np
 
 import nd_jax as nd
 from nd_jax import generators
+from nd_jax.experiments.visualize_cards import Judge
 from nd_jax.network import digest
 from nd_jax.runtime import command_line, enable_compilation_cache, nearest
 from nd_jax.storage import shipped
@@ -77,6 +78,9 @@ class Settings:
     fine: bool = False
     """Polish single cells of a spectrogram too, as visualize_batch does unless asked: nearer to the unit's optimum,
     harder to see and to hear."""
+    trust: Literal["none", "quick", "full"] = "quick"
+    """How far each input is to be believed: "quick" measures every line of the trust card but the agreement of several
+    starts; "full" adds that, for the price of three more sweeps; "none" leaves the cards away."""
     transforms: bool = True
     """Perturb the input at every step of the first half, within what the network takes for the same sound."""
     learning_rate: float = 0.05
@@ -123,7 +127,8 @@ def run(settings: Settings, *, command: str | None = None) -> pathlib.Path:
     listened = time.perf_counter()
 
     # The sweep: one compiled program a layer; finished layers are on disk before the next begins.
-    results = []
+    results, cards = [], []
+    judge = Judge(network, natural, settings.trust, settings.seed)
     for place, (layer, units) in enumerate(planned.items(), start=1):
         print(f"[{place}/{len(planned)}] ", end="", flush=True)
         result = _layer(network, layer, units, exemplars, settings)
@@ -132,6 +137,12 @@ def run(settings: Settings, *, command: str | None = None) -> pathlib.Path:
         if result is None or len(result) < len(units) or any("interrupted" in status for status in result.status):
             print("interrupted: writing the atlas of what there is; --resume goes on", file=sys.stderr)
             break
+        try:
+            card = judge.card(result, settings.out / "results" / slug(layer), exemplars)
+        except KeyboardInterrupt:
+            print("interrupted: writing the atlas of what there is; --resume goes on", file=sys.stderr)
+            break
+        cards += [] if card is None else [card]
     if not results:
         raise ValueError("interrupted before any unit was begun; there is nothing to show")
     swept = time.perf_counter()
@@ -141,6 +152,7 @@ def run(settings: Settings, *, command: str | None = None) -> pathlib.Path:
         results,
         settings.out,
         exemplars=exemplars,
+        trust=cards,
         title=network.card.get("name"),
         single_file=settings.single_file,
         command=command,
@@ -150,7 +162,8 @@ def run(settings: Settings, *, command: str | None = None) -> pathlib.Path:
     done = time.perf_counter()
     print(
         f"{_count(results)} in {done - began:.0f} s "
-        f"(natural inputs {listened - began:.0f} s, sweep {swept - listened:.0f} s, page {done - swept:.0f} s)"
+        f"(natural inputs {listened - began:.0f} s, sweep {swept - listened - judge.seconds:.0f} s, "
+        f"trust {judge.seconds:.0f} s, page {done - swept:.0f} s)"
     )
     return index
 

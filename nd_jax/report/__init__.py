@@ -6,9 +6,12 @@ from nd_jax.report.notebook import html_for
 from nd_jax.report.pictures import colour_table, figure, png, to_html
 from nd_jax.report.players import players
 from nd_jax.report.sheets import gif, sheet
+from nd_jax.report.training import Moment
 from nd_jax.report.watch import SampleWatcher
+from nd_jax.report.weights import weights
 
 __all__ = [
+    "Moment",
     "SampleWatcher",
     "atlas",
     "colour_table",
@@ -20,4 +23,5 @@ __all__ = [
     "png",
     "sheet",
     "to_html",
+    "weights",
 ]

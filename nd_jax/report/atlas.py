@@ -19,12 +19,15 @@ from nd_jax.report.layers import Collected, collect
 from nd_jax.report.natural import Natural
 from nd_jax.report.page import Page, ramp
 from nd_jax.report.sounds import LOUDNESS
+from nd_jax.report.training import Course, Moment
+from nd_jax.report.trust import Cards
 from nd_jax.report.units import Lane
 from nd_jax.runtime import progress_bar, require
 
 if TYPE_CHECKING:
     from nd_jax.dissect.exemplars import Exemplars
     from nd_jax.visualize.result import Visualization
+    from nd_jax.visualize.trust import Trust
 
 
 def atlas(
@@ -32,6 +35,9 @@ def atlas(
     folder: Any,
     *,
     exemplars: Exemplars | None = None,
+    trust: Trust | Sequence[Trust] = (),
+    training: Sequence[Moment] = (),
+    weights: bool = True,
     title: str | None = None,
     single_file: bool = False,
     command: str | None = None,
@@ -49,6 +55,9 @@ def atlas(
       results: what `visualize_batch` found, one result or several (layers, objectives, seeds) of one network.
       folder: where to write; made if missing, other files in it stay.
       exemplars: natural inputs per unit, from `nd_jax.dissect.exemplars`.
+      trust: how far each input is to be believed, from `nd_jax.visualize.trust.measure`, one card a result.
+      training: the network at moments of its training, for a slider on every unit's page.
+      weights: whether filters and composed weights are drawn, of layers that have such.
       title: the name on the page; by default that of the network.
       single_file: one index.html with everything inside instead of a folder of files, a third larger than those. It
         paints as soon as its first part is read, but a browser holds all of it in memory: 1,250 units of a small front
@@ -83,11 +92,23 @@ def atlas(
         title or (network and network.card.get("name")) or runs[0].manifest.get("network", {}).get("name") or "Network"
     )
     page = Page(folder, single_file=single_file)
+    cards = Cards(page, domain, list(trust) if isinstance(trust, (list, tuple)) else [trust])  # type: ignore[list-item]
     try:
         work = sum(map(len, runs)) + (0 if exemplars is None else len(exemplars.kept))
         with progress_bar(work, "picture and sound", progress) as tick:
             natural = Natural(page, domain, exemplars, tick=tick)
-            found = collect(page, runs, network, natural, source=source, planned=planned or {}, tick=tick)
+            found = collect(
+                page,
+                runs,
+                network,
+                natural,
+                cards,
+                Course(page, domain, training),
+                weigh=weights,
+                source=source,
+                planned=planned or {},
+                tick=tick,
+            )
         index = {
             "title": str(name),
             "card": card_line(network.card if network is not None else {}),

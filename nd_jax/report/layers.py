@@ -14,7 +14,10 @@ from nd_jax import taps
 from nd_jax.report import recipe
 from nd_jax.report.natural import Natural
 from nd_jax.report.page import Page
+from nd_jax.report.training import Course
+from nd_jax.report.trust import Cards
 from nd_jax.report.units import Files, Lane
+from nd_jax.report.weights import for_layer
 
 if TYPE_CHECKING:
     from nd_jax.network import Network
@@ -34,6 +37,8 @@ _COLUMNS = (
     "gain",
     "limited",
     "constant",
+    "ratio",
+    "path",
 )
 
 
@@ -59,7 +64,10 @@ def collect(
     runs: Sequence[Visualization],
     network: Network | None,
     natural: Natural,
+    cards: Cards,
+    course: Course,
     *,
+    weigh: bool,
     source: str | None,
     planned: Mapping[str, int],
     tick: Callable[[int], None],
@@ -75,11 +83,15 @@ def collect(
     wanted = list(dict.fromkeys(wanted))
     found = Collected([], _others(shapes, wanted), False, False)
     heads = _heads(network) if network is not None else frozenset()
+    first = next(iter(taps.weighted_layers(network)), "") if network is not None else ""
     for number, layer in enumerate(wanted):
-        writer = _Layer(page, natural, layer, slug(number, layer), source, _names(network, layer), found)
+        name = slug(number, layer)
+        writer = _Layer(page, natural, cards, course, layer, name, source, _names(network, layer), found)
         for run, members in _by_run(sorted(lanes[layer], key=_order)):
             writer.add(run, members, tick)
         shape = " × ".join(map(str, shapes[layer])) if layer in shapes else ""
+        if weigh and network is not None and lanes[layer]:
+            writer.shared["weights"] = for_layer(page, name, network, layer, layer == first)
         found.layers.append(writer.finish(shape, planned.get(layer, 0), layer in heads))
     return found
 
@@ -141,13 +153,17 @@ class _Layer:
         self,
         page: Page,
         natural: Natural,
+        cards: Cards,
+        course: Course,
         layer: str,
         slug: str,
         source: str | None,
         names: tuple[str, ...],
         found: Collected,
     ):
-        self.page, self.natural, self.layer, self.slug = page, natural, layer, slug
+        self.page, self.natural, self.cards, self.course = page, natural, cards, course
+        self.layer, self.slug = layer, slug
+        self.shared: dict[str, Any] = {}
         self.source, self.names, self.found = source, names, found
         self.columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
         self.units: dict[str, dict[str, Any]] = {}
@@ -157,7 +173,7 @@ class _Layer:
         keys = self._keys([int(unit) for unit in run.units[np.asarray(members)]])
         calls = recipe.sources(run, members, self.source, [f"{self.slug}-{key}.npz" for key in keys])
         lanes = [Lane(run, lane, f"{self.slug}/{key}") for lane, key in zip(members, keys, strict=True)]
-        for lane, key, call, known in zip(lanes, keys, calls, Files(self.page, run).of(lanes), strict=True):
+        for lane, key, call, known in zip(lanes, keys, calls, Files(self.page, run, self.cards).of(lanes), strict=True):
             self.found.sound |= known["sounds"]
             self.found.thumbs |= known["thumb"]
             self._unit(lane, key, call, known)
@@ -165,7 +181,9 @@ class _Layer:
 
     def finish(self, shape: str, planned: int, head: bool) -> dict[str, Any]:
         """Writes the details and returns the layer's part of the index."""
-        self.page.add_data(self.slug, {"units": self.units, "clips": self.natural.clips(self.units.values())})
+        clips = self.natural.clips(self.units.values())
+        self.shared |= {**self.cards.about(self.layer), **self.course.about(self.layer, self.slug)}
+        self.page.add_data(self.slug, {"units": self.units, "clips": clips, **self.shared})
         rows = list(zip(self.columns["score"], self.columns["reason"], strict=True))
         scores = [score for score, reason in rows if score is not None and not reason]
         answering: dict[str, bool] = {}
@@ -200,10 +218,16 @@ class _Layer:
             "reason": "" if status == "ok" else status,
             "constant": self.natural.constant(self.layer, unit),
             **known["row"],
+            **self.cards.columns(lane.name),
         }
         for name in _COLUMNS:
             self.columns[name].append(row[name])
-        self.units[key] = {"call": call, **known["entry"], **self.natural.of(self.layer, unit)}
+        more = {
+            **self.natural.of(self.layer, unit),
+            **self.cards.of(lane.name, lane.stem),
+            **self.course.of(self.layer, run.labels[place], unit, lane.stem),
+        }
+        self.units[key] = {"call": call, **known["entry"], **more}
 
     def _keys(self, units: Sequence[int]) -> list[str]:
         """The last part of units' addresses: the number, with a suffix for a further run; `o3` for other objectives."""

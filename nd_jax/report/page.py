@@ -20,6 +20,8 @@ from typing import Any
 from nd_jax.report.pictures import colour_table
 
 MARKER = "made-by-nd_jax"
+# Panels of a unit's or a layer's page that stand in files of their own.
+PARTS = ("trust", "weights", "training")
 _KEPT = "kept.json"
 _CONTENT = re.compile(r"atlas-[0-9a-f]{8}")
 _DRAFT = re.compile(r"\.index-[0-9a-f]{8}\.html")
@@ -137,13 +139,22 @@ class Page:
         else:
             self._write(f"{slug}.js", f"ND({json.dumps(slug)},{text});\n".encode())
 
-    def finish(self, index: dict[str, Any], *, title: str) -> pathlib.Path:
-        """Writes the page itself, puts it in place and removes earlier content; returns the path of index.html."""
+    def finish(
+        self, index: dict[str, Any], *, title: str, parts: Iterable[str] = PARTS, main: str = "atlas"
+    ) -> pathlib.Path:
+        """Writes the page itself, puts it in place and removes earlier content; returns the path of index.html.
+
+        Args:
+          index: what the script reads first.
+          title: of the page.
+          parts: assets with panels of their own, a script and a style each.
+          main: the script that draws the page.
+        """
         filled = document(
             {**index, "base": self.base, "single": self.single_file},
             title=title,
-            scripts=("common.js", "atlas.js"),
-            styles=("atlas.css",),
+            scripts=("common.js", *(f"{name}.js" for name in parts), f"{main}.js"),
+            styles=("atlas.css", *(f"{name}.css" for name in parts)),
             files="".join(self._inside),
         )
         if not self.single_file:

@@ -22,6 +22,7 @@ from nd_jax.report import pictures, recipe
 from nd_jax.report.natural import played
 from nd_jax.report.page import Page, fingerprint
 from nd_jax.report.sounds import Played, at_playback_level, brightness, encode_wav, pitch, sounds
+from nd_jax.report.trust import Cards, Name
 
 if TYPE_CHECKING:
     from nd_jax.visualize.result import Visualization
@@ -44,6 +45,11 @@ class Lane:
     run: Visualization
     place: int
     stem: str
+
+    @property
+    def name(self) -> Name:
+        """What the lane is called among trust cards."""
+        return self.run.layers[self.place], self.run.labels[self.place], int(self.run.replicates[self.place])
 
     @property
     def dead(self) -> bool:
@@ -99,10 +105,11 @@ class Files:
     Args:
       page: where they go.
       run: the run.
+      cards: trust cards, whose sounds are not made again.
     """
 
-    def __init__(self, page: Page, run: Visualization):
-        self.page, self.run = page, run
+    def __init__(self, page: Page, run: Visualization, cards: Cards):
+        self.page, self.run, self.cards = page, run, cards
         self.manifest = json.dumps(dict(run.manifest), default=str)
         self.percentiles = run.norm_percentile()
 
@@ -113,13 +120,20 @@ class Files:
         names = [lane.fingerprint(common) for lane in lanes]
         kept = [self.page.recall(name, lane.stem) for name, lane in zip(names, lanes, strict=True)]
         fresh = [lane for lane, about in zip(lanes, kept, strict=True) if about is None and not lane.dead]
-        inputs = [lane.example(rank) for lane in fresh for rank in range(len(lane.order))]
-        made = sounds(self.run.domain, jax.tree.map(lambda *leaves: np.stack(leaves), *inputs)) if inputs else None
+        made = self._sounds(fresh)
         for lane, name, about in zip(lanes, names, kept, strict=True):
             if about is None:
                 about = self._dead(lane) if lane.dead else self._alive(lane, made)
                 self.page.remember(name, lane.stem, about.pop("endings"), about)
             yield about
+
+    def _sounds(self, lanes: Sequence[Lane]) -> Iterator[Sound] | None:
+        """The sounds of all inputs of some lanes, one after the other."""
+        known = [None if lane.several else self.cards.wave(lane.name) for lane in lanes]
+        if lanes and all(sound is not None for sound in known):
+            return iter([sound for sound in known if sound is not None])
+        inputs = [lane.example(rank) for lane in lanes for rank in range(len(lane.order))]
+        return sounds(self.run.domain, jax.tree.map(lambda *leaves: np.stack(leaves), *inputs)) if inputs else None
 
     def _dead(self, lane: Lane) -> dict[str, Any]:
         size = self.page.add(f"{lane.stem}.npz", self._arrays(lane, None))

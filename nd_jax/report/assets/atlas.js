@@ -80,7 +80,7 @@ const wav = (ref) => `${ref.layer.slug}/${ref.key}.wav`;
 const picture = (ref) => `${ref.layer.slug}/${ref.key}.png`;
 const thumb = (ref) => I.thumbs ? `${ref.layer.slug}/${ref.key}.thumb.png` : picture(ref);
 const sounds = (ref) => I.sound && !ref.layer.silent[ref.i];
-const SORTS = { unit: "unit", score: "score, high first", label: "label", pitch: "pitch, low first", bright: "brightness, low first", like: "similar to one unit" };
+const SORTS = { unit: "unit", score: "score, high first", label: "label", pitch: "pitch, low first", bright: "brightness, low first", ratio: "activation over natural, high first", path: "natural path, high first", like: "similar to one unit" };
 const state = { sort: "unit", query: "", words: [], like: null, hover: null };
 const ask = (query) => { state.query = query; state.words = query.toLowerCase().split(/\s+/).filter(Boolean); };
 const last = (value) => value === null || value === undefined || Number.isNaN(value);
@@ -95,7 +95,7 @@ function likeness(a, b) {
 }
 function ordered(refs) {
   const key = {
-    unit: (ref) => null, score: (ref) => last(ref.layer.score[ref.i]) ? null : -ref.layer.score[ref.i],
+    unit: (ref) => null, ...Object.fromEntries(["score", "ratio", "path"].map((name) => [name, (ref) => last(ref.layer[name][ref.i]) ? null : -ref.layer[name][ref.i]])),
     pitch: (ref) => ref.layer.pitch[ref.i], bright: (ref) => ref.layer.bright[ref.i],
     label: (ref) => labelOf(ref) || null, like: (ref) => state.like && look(ref) && look(state.like) && likeness(look(ref), look(state.like)),
   }[state.sort];
@@ -237,10 +237,12 @@ function grid({ layer }) {
   const missing = layer ? layer.planned - layer.units : 0;
   view = { list, update: () => { update(); if (only) only.value = states.some(([name]) => name === state.query) ? state.query : ""; } };
   view.update();
+  const weighed = h("div", {});
+  if (layer && layer.units) detail(layer.slug).then((data) => { layer.weights = data.weights; weighed.append(...[weightsSection(layer)].filter(Boolean)); }).catch(() => {});
   return [h("h1", {}, layer ? layer.name : "All units"),
     layer && h("p", { class: "soft" }, [layer.shape, `${layer.dead} dead`, I.natural && `${layer.unmoved} silent on ${probes()}`, `median score ${num(layer.median)}`].filter(Boolean).join(", ")), progress(),
     h("div", { class: "tools" }, h("label", {}, "Layer", filter), h("label", {}, "Sort by", select), only && h("label", {}, "Show", only), found, I.sound && h("span", { class: "soft hint" }, "Press a tile to hear it; ? lists the keys"), h("span", { class: "end" }, scaleLine())),
-    list.list, none, missing > 0 && h("p", { class: "rest" }, `${count(missing, "more unit")} of this layer not computed yet.`, I.command && [" Made by ", h("code", {}, I.command)])];
+    weighed, list.list, none, missing > 0 && h("p", { class: "rest" }, `${count(missing, "more unit")} of this layer not computed yet.`, I.command && [" Made by ", h("code", {}, I.command)])];
 }
 
 // ---- unit
@@ -347,10 +349,11 @@ function unit({ layer, i }) {
     known.push(["steps", String(entry.steps)], ...(entry.start ? [["rescued, began from", entry.start]] : []),
       ...(entry.latent === undefined ? [] : [["length of the latent", `longer than ${entry.latent} % of those of its law`]]));
     facts.append(...known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
-    left.append(...[history(entry)].filter(Boolean));
+    left.append(...[trustCard(entry, data, ref), history(entry)].filter(Boolean));
+    layer.weights = data.weights;
     const siblings = layer.refs.filter((one) => one !== ref && layer.unit[one.i] === layer.unit[i] && layer.unit[i] >= 0);
-    body.append(...[naturals(entry, data, ref), together(entry, ref),
-      filmstrip(entry, ref), siblings.length && h("section", { class: "panel wide" }, h("h2", {}, "Other runs of this unit"), h("ul", { class: "tiles" + (I.sound ? " sounding" : "") }, siblings.map((one) => tile(one)))),
+    body.append(...[naturals(entry, data, ref), preferences(entry, ref), together(entry, ref),
+      trainingPanel(entry, data, ref), filmstrip(entry, ref), weightsOf(ref), siblings.length && h("section", { class: "panel wide" }, h("h2", {}, "Other runs of this unit"), h("ul", { class: "tiles" + (I.sound ? " sounding" : "") }, siblings.map((one) => tile(one)))),
       files(entry, ref), call(entry)].filter(Boolean));
     paint();
   }).catch((error) => body.append(h("p", { class: "rest" }, `The details of this layer cannot be read: ${error.message}. Keep the folder ${I.base} beside this page.`)));
@@ -418,7 +421,7 @@ addEventListener("keydown", (event) => {
   else if (key === "u") { const r = route(); if (r.view === "unit") location.hash = path(r.layer.name); else if (r.view !== "network") location.hash = "#/"; }
   else if (key === "m" && view.list) { const from = face || state.hover; if (!from) return; state.like = from.ref; state.sort = "like"; view.update(); scrollTo(0, 0); view.list.focus(view.list.shown.indexOf(from.ref)); }
   else if (key === "Enter" && face) location.hash = unitLink(face.ref);
-  else if (key === " " && (state.hover || face || view.sound) && !event.target.matches("a, .control")) { const target = state.hover || face; if (target) target.click(); else toggle(view.sound); }
+  else if (key === " " && (state.hover || face || view.sound) && !event.target.matches("a, .control, .ask")) { const target = state.hover || face; if (target) target.click(); else toggle(view.sound); }
   else if (key.startsWith("Arrow") && !event.shiftKey) {
     if (view.near && (key === "ArrowLeft" || key === "ArrowRight")) { const to = view.near[view.at + (key === "ArrowLeft" ? -1 : 1)]; if (!to) return; location.hash = unitLink(to); }
     else if (!view.list || !move(key)) return;

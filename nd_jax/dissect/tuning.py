@@ -1,0 +1,68 @@
+"""Tuning curves: how strongly each unit answers to pure tones, over their pitch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nd_jax import taps
+from nd_jax.domain import LogMel, Waveform
+from nd_jax.network import Network
+
+LEVEL_DB = -20.0
+_BATCH = 16
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tuning:
+    """What `tuning` found.
+
+    Attributes:
+      frequencies: (tones,) in Hz, even in octaves.
+      responses: {layer: (units, tones) float32}, mean over positions.
+    """
+
+    frequencies: np.ndarray
+    responses: dict[str, np.ndarray]
+
+
+def tuning(network: Network, layers: Sequence[str], *, tones: int = 48) -> Tuning:
+    """Plays pure tones of -20 dBFS, as long as the network hears, and reads the mean activation of every unit.
+
+    Args:
+      network: a network that takes sound.
+      layers: layer names.
+      tones: how many, from the lowest to the highest frequency that the network's input tells apart.
+
+    Raises:
+      LayerError: an unknown layer.
+      ValueError: a network that takes no sound.
+    """
+    domain = network.input
+    if not isinstance(domain, (LogMel, Waveform)):
+        raise ValueError(f"tones are for networks that take sound; this one takes a {domain.kind!r}")
+    for layer in layers:
+        taps.layer_shape(network, layer)
+    frequencies = np.geomspace(*_reach(domain), tones)
+    time = np.arange(domain.samples) / domain.sample_rate
+    waves = (10 ** (LEVEL_DB / 20) * np.sin(2 * np.pi * frequencies[:, None] * time)).astype(np.float32)
+    found: dict[str, list[np.ndarray]] = {layer: [] for layer in layers}
+    for start in range(0, tones, _BATCH):
+        part = jnp.asarray(waves[np.resize(np.arange(start, min(start + _BATCH, tones)), _BATCH)])
+        inputs = jax.jit(domain.from_wave)(part) if isinstance(domain, LogMel) else part[..., None]
+        for layer, value in taps.read(network, inputs, layers).items():
+            means = np.asarray(value, np.float32).mean(axis=tuple(range(1, value.ndim - 1)))
+            found[layer].append(means[: tones - start])
+    return Tuning(frequencies, {layer: np.concatenate(parts).T for layer, parts in found.items()})
+
+
+def _reach(domain: LogMel | Waveform) -> tuple[float, float]:
+    """The lowest and the highest tone in Hz."""
+    if isinstance(domain, LogMel):
+        centres = np.asarray(domain.transform.centre_frequencies)
+        return max(float(centres[0]), 30.0), float(centres[-1])
+    return max(30.0, 4 * domain.sample_rate / domain.samples), 0.45 * domain.sample_rate
