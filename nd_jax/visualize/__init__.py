@@ -1,6 +1,6 @@
 """Feature visualization: objectives, parameterizations, transforms, penalties, and the one optimizer."""
 
-from nd_jax.visualize import objectives, parameterizations, penalties, presets, transforms
+from nd_jax.visualize import objectives, parameterizations, penalties, presets, transforms, trust
 from nd_jax.visualize.adversarial import Adversarial, Blend, adversarial, blend
 from nd_jax.visualize.batch import visualize_batch
 from nd_jax.visualize.classes import maximize_classes
@@ -24,5 +24,6 @@ __all__ = [
     "penalties",
     "presets",
     "transforms",
+    "trust",
     "visualize_batch",
 ]
