@@ -4,6 +4,7 @@
 |------------------|-------------------------------------------------------------------------------------|
 | `occlusion.py`   | `occlusion`: windows in steps, seconds and Hz taken away, one at a time             |
 | `windows.py`     | which windows: Captum's, segments, `bands`                                          |
+| `spectra.py`     | `TimeFrequency`: the cells of a waveform's spectrum; `onsets`                        |
 | `baselines.py`   | what stands in their place                                                          |
 | `gradients.py`   | `saliency`, `input_x_gradient`, `smooth_grad`, `integrated_gradients`, `grad_cam`   |
 | `rise.py`        | `rise`: random masks                                                                |
@@ -18,6 +19,7 @@ from nd_jax.attribute.faithful import Curves, Faithfulness, faithfulness, insert
 from nd_jax.attribute.gradients import grad_cam, input_x_gradient, integrated_gradients, saliency, smooth_grad
 from nd_jax.attribute.occlusion import occlusion
 from nd_jax.attribute.rise import rise
+from nd_jax.attribute.spectra import TimeFrequency, onsets
 from nd_jax.attribute.windows import Grid, bands, grid
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "Curves",
     "Faithfulness",
     "Grid",
+    "TimeFrequency",
     "bands",
     "baseline_of",
     "faithfulness",
@@ -35,6 +38,7 @@ __all__ = [
     "integrated_gradients",
     "mask_of",
     "occlusion",
+    "onsets",
     "rise",
     "saliency",
     "smooth_grad",

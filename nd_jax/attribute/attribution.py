@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from nd_jax.attribute.spectra import TimeFrequency
 from nd_jax.attribute.windows import Grid
-from nd_jax.domain import Domain
+from nd_jax.domain import Axis, Domain
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,6 +26,7 @@ class Attribution:
       drops: of occlusion, (..., windows): how much the score falls without each window.
       grid: of occlusion, its windows.
       error: of integrated gradients, shape of `scores`: the sum of the values minus what it should be.
+      view: the short-time spectrum whose shape the values have, where parts of a waveform's were taken away.
     """
 
     values: np.ndarray
@@ -35,6 +37,7 @@ class Attribution:
     drops: np.ndarray | None = None
     grid: Grid | None = None
     error: np.ndarray | None = None
+    view: TimeFrequency | None = None
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.values, dtype=dtype, copy=copy)
@@ -44,15 +47,20 @@ class Attribution:
         """Of the values."""
         return self.values.shape
 
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """Of one map."""
+        return (self.view or self.domain).axes
+
     def along(self, axis: str) -> np.ndarray:
-        """The curve over one axis of the domain ("time", "frequency"): the mean over all others, (..., size).
+        """The curve over one axis ("time", "frequency"): the mean over all others, (..., size).
 
         Raises:
           ValueError: the domain has no such axis.
         """
-        names = [each.name for each in self.domain.axes]
+        names = [each.name for each in self.axes]
         if axis not in names:
-            raise ValueError(f"the axes of a domain {self.domain.kind!r} are {', '.join(names)}, not {axis!r}")
+            raise ValueError(f"the axes of this map are {', '.join(names)}, not {axis!r}")
         lead = self.values.ndim - len(names)
         others = tuple(lead + place for place, name in enumerate(names) if name != axis)
         return np.mean(self.values, axis=others)

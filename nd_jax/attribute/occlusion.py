@@ -22,9 +22,13 @@ import numpy as np
 from nd_jax.attribute import targets
 from nd_jax.attribute.attribution import Attribution
 from nd_jax.attribute.baselines import NEIGHBOURS, baseline_of
+from nd_jax.attribute.spectra import TimeFrequency
 from nd_jax.attribute.windows import Grid, grid
+from nd_jax.domain import Waveform
 from nd_jax.network import Network
 from nd_jax.runtime import progress_bar
+
+Way = str | TimeFrequency
 
 
 def occlusion(
@@ -38,6 +42,7 @@ def occlusion(
     time_stride: float | None = None,
     frequency: Any = None,
     frequency_stride: float | None = None,
+    n_fft: int = 512,
     baseline: Any = "silence",
     key: jax.Array | None = None,
     blur: float = 4.0,
@@ -55,8 +60,10 @@ def occlusion(
       stride: of the window, 1 by default.
       time: width of a window in seconds, edges of segments in seconds, or such edges for each clip (`onsets`).
       time_stride: seconds between windows.
-      frequency: width of a band in Hz, or edges in Hz (`bands`).
+      frequency: width of a band in Hz, or edges in Hz (`bands`). Of a waveform the band is taken out of its short-time
+        spectrum: x - ISTFT(M STFT(x - baseline)), and the map has its shape, (bins, frames).
       frequency_stride: Hz between bands.
+      n_fft: samples of a frame of that spectrum.
       baseline: what stands in the window: "silence", "mean", "band_mean", "noise", "blur", "neighbours", a number, or
         another clip; see `baselines`.
       key: for "noise".
@@ -74,8 +81,11 @@ def occlusion(
         raise ValueError(f"chunk_size must be a whole number of at least 1, got {chunk_size!r}")
     values, several = targets.inputs(network, x)
     goal, own = targets.bound(network, target, len(values))
+    seen: Any = network.input
+    if isinstance(seen, Waveform) and frequency is not None:
+        seen = TimeFrequency(seen, n_fft)
     windows = grid(
-        network.input,
+        seen,
         window=window,
         stride=stride,
         time=time,
@@ -86,14 +96,19 @@ def occlusion(
     if windows.clips not in (1, len(values)):
         raise ValueError(f"there are edges for {windows.clips} clips, and {len(values)} clips")
     instead = baseline_of(network.input, values, baseline, key=key, blur=blur)
-    inpaint = isinstance(baseline, str) and baseline == NEIGHBOURS
-    falls, scores = sweep(network, goal, values, instead, windows, int(chunk_size), inpaint, progress)
+    way: Way = seen if seen is not network.input else "values"
+    if isinstance(baseline, str) and baseline == NEIGHBOURS:
+        if way != "values":
+            raise ValueError("baseline 'neighbours' is for values, not for the short-time spectrum of a waveform")
+        way = NEIGHBOURS
+    falls, scores = sweep(network, goal, values, instead, windows, int(chunk_size), way, progress)
     if own is not None:
         falls = np.take_along_axis(falls, own[:, None, None], axis=1)
         scores = np.take_along_axis(scores, own[:, None], axis=1)
     maps = np.stack([_averaged(windows, fall, clip) for clip, fall in enumerate(falls)])
     found = [targets.shaped(each, own, several) for each in (maps, scores, falls)]
-    return Attribution(found[0], found[1], goal.labels, "occlusion", network.input, drops=found[2], grid=windows)
+    view = seen if isinstance(seen, TimeFrequency) else None
+    return Attribution(found[0], found[1], goal.labels, "occlusion", network.input, found[2], windows, view=view)
 
 
 def sweep(
@@ -103,7 +118,7 @@ def sweep(
     baseline: jax.Array,
     windows: Grid,
     chunk_size: int,
-    inpaint: bool = False,
+    way: Way = "values",
     progress: bool | Callable[[int, int], None] = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Every window of every clip.
@@ -115,7 +130,7 @@ def sweep(
       baseline: (clips, *shape).
       windows: what is taken away.
       chunk_size: occluded inputs at once.
-      inpaint: whether neighbours stand in the window instead of the baseline.
+      way: how: "values" are replaced, "neighbours" drawn on, or a window of a short-time spectrum taken out.
       progress: as `occlusion`.
 
     Returns:
@@ -126,6 +141,9 @@ def sweep(
     starts, ends = (np.concatenate([place[side] for place in places]) for side in (0, 1))
     clip = np.repeat(np.arange(clips, dtype=np.int32), count)
     arrays = jax.tree.map(jnp.asarray, goal.arrays)
+    given: Any = (x, baseline)
+    if isinstance(way, TimeFrequency):
+        given = (x, jax.jit(way.spectrum)(x - baseline))
     whole = np.zeros((clips, len(windows.axes)), np.int32)
     # Clips as they are go through the same program as occluded ones: a window without steps takes nothing away.
     starts, ends = np.concatenate([whole, starts]), np.concatenate([whole, ends])
@@ -135,7 +153,7 @@ def sweep(
     with progress_bar(len(clip), "window", progress) as advance:
         for first in range(0, len(clip), size):
             rows = np.minimum(np.arange(first, first + size), len(clip) - 1)
-            part = _chunk(network, goal.spec, arrays, x, baseline, clip[rows], starts[rows], ends[rows], inpaint)
+            part = _chunk(network, goal.spec, arrays, *given, clip[rows], starts[rows], ends[rows], way)
             found.append(part)
             if len(found) > 1:
                 # One chunk is in flight while the one before is waited for.
@@ -150,25 +168,26 @@ def sweep(
     return np.moveaxis(np.where(empty[..., None], 0.0, falls), 2, 1), plain
 
 
-@functools.partial(jax.jit, static_argnames=("spec", "inpaint"))
+@functools.partial(jax.jit, static_argnames=("spec", "way"))
 def _chunk(
     network: Network,
     spec: Any,
     arrays: Any,
     x: jax.Array,
-    baseline: jax.Array,
+    other: jax.Array,
     clip: jax.Array,
     starts: jax.Array,
     ends: jax.Array,
-    inpaint: bool,
+    way: Way,
 ) -> jax.Array:
-    """Scores (chunk, lanes) of clips without a window each."""
+    """Scores (chunk, lanes) of clips without a window each; `other` is the baseline, or the spectrum to take from."""
 
     def one(clip: jax.Array, start: jax.Array, end: jax.Array) -> jax.Array:
-        mask = covered(x.shape[1:], start, end)
-        given = x[clip]
-        instead = neighbours(given, baseline[clip], start, end) if inpaint else baseline[clip]
-        return jnp.where(mask, instead, given)
+        mask = covered(other.shape[1:], start, end)
+        if isinstance(way, TimeFrequency):
+            return x[clip] - way.sound(jnp.where(mask, other[clip], 0.0))
+        instead = neighbours(x[clip], other[clip], start, end) if way == NEIGHBOURS else other[clip]
+        return jnp.where(mask, instead, x[clip])
 
     return targets.scores(network, spec, arrays, jax.vmap(one)(clip, starts, ends))
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from nd_jax.attribute.spectra import TimeFrequency
 from nd_jax.audio import hz_to_mel, mel_to_hz
 from nd_jax.domain import Domain
 from nd_jax.runtime import nearest
@@ -107,7 +108,7 @@ class Grid:
 
 
 def grid(
-    domain: Domain,
+    domain: Domain | TimeFrequency,
     *,
     window: int | Sequence[int] | None = None,
     stride: int | Sequence[int] | None = None,
@@ -119,7 +120,7 @@ def grid(
     """Windows over a domain.
 
     Args:
-      domain: of the inputs.
+      domain: of the inputs, or a waveform's short-time spectrum.
       window: size along every axis of the domain in steps, or one number for all but the channels; as Captum has it.
         Starts are multiples of the stride, ceil((size - window) / stride) + 1 of them, and the last window is cut.
       stride: likewise; 1 by default, at most the window.
@@ -181,7 +182,7 @@ def bands(scale: str, count: int, low: float = 50.0, high: float = 4000.0) -> np
     return np.asarray(back(np.linspace(there(float(low)), there(float(high)), count + 1)), np.float64)
 
 
-def _per_axis(name: str, given: int | Sequence[int], domain: Domain) -> tuple[int, ...]:
+def _per_axis(name: str, given: int | Sequence[int], domain: Domain | TimeFrequency) -> tuple[int, ...]:
     """One whole number an axis of the domain."""
     shape = tuple(domain.shape)
     if isinstance(given, (int, np.integer)) and not isinstance(given, bool):
@@ -195,7 +196,7 @@ def _per_axis(name: str, given: int | Sequence[int], domain: Domain) -> tuple[in
     return sizes
 
 
-def _sliding(domain: Domain, axis: int, width: int, stride: int) -> Intervals:
+def _sliding(domain: Domain | TimeFrequency, axis: int, width: int, stride: int) -> Intervals:
     """Captum's windows along one axis."""
     size = domain.shape[axis]
     if width > size:
@@ -206,14 +207,14 @@ def _sliding(domain: Domain, axis: int, width: int, stride: int) -> Intervals:
     return _steps(domain, axis, starts, np.minimum(starts + width, size))
 
 
-def _steps(domain: Domain, axis: int, starts: np.ndarray, ends: np.ndarray) -> Intervals:
+def _steps(domain: Domain | TimeFrequency, axis: int, starts: np.ndarray, ends: np.ndarray) -> Intervals:
     described = domain.axes[axis]
     values = np.asarray(described.values, np.float64)
     edges = np.stack([values[starts], values[ends - 1]], axis=-1)
     return Intervals(described.name, described.unit, len(values), starts[None], ends[None], edges[None])
 
 
-def _measured(domain: Domain, axis: int, given: Any, stride: float | None) -> Intervals:
+def _measured(domain: Domain | TimeFrequency, axis: int, given: Any, stride: float | None) -> Intervals:
     """Intervals in the unit of an axis: of one width, or between edges (of all clips, or of each)."""
     described = domain.axes[axis]
     name, unit, values = described.name, described.unit, np.asarray(described.values, np.float64)
@@ -255,7 +256,7 @@ def _ordered(name: str, edges: Any) -> np.ndarray:
     return values
 
 
-def _between(domain: Domain, axis: int, lows: np.ndarray, highs: np.ndarray) -> Intervals:
+def _between(domain: Domain | TimeFrequency, axis: int, lows: np.ndarray, highs: np.ndarray) -> Intervals:
     """Intervals of the steps with a coordinate in [low, high), or beyond the last edge of all.
 
     The last step belongs to what ends there. What lies between two steps covers none and is left out.
