@@ -25,7 +25,7 @@ import numpy as np
 import optax
 
 from nd_jax.runtime import progress_bar
-from nd_jax.visualize import checks, manifest, objectives, optimizers, parameterizations, program
+from nd_jax.visualize import checks, leaving, manifest, objectives, optimizers, parameterizations, program
 from nd_jax.visualize import rescue as rescuing
 from nd_jax.visualize.result import Visualization
 from nd_jax.visualize.run import Piece, Run
@@ -45,6 +45,7 @@ def visualize_batch(
     penalties: Sequence[Any] = (),
     optimizer: optax.GradientTransformation | None = None,
     steps: int = 512,
+    stop_when: leaving.Converged | None = None,
     polish: float = 0.5,
     snapshots: int | Sequence[int] = 8,
     replicates: int | Sequence[int] = 1,
@@ -69,7 +70,10 @@ def visualize_batch(
         for none.
       penalties: subtracted from the objective, on the unperturbed input.
       optimizer: any Optax transformation, run per lane; None for Adam with learning rate 0.05.
-      steps: updates per lane.
+      steps: updates per lane, the most with `stop_when`.
+      stop_when: None for lanes that all run so many steps; or `nd_jax.visualize.converged(...)`: lanes leave when they
+        have converged, or their unit does not answer, and others take their places. Each lane decides for itself, so
+        that same key, same result still holds. Snapshots of a lane that has left are as it was then.
       polish: the last share of the steps, 0 to 1, is without transforms: they find a robust optimum, and blur it.
       snapshots: how many inputs to keep on the way (first and last included, denser early), or the steps themselves.
       replicates: how often each objective is run, from different starts; or the number of the start for each lane.
@@ -96,6 +100,7 @@ def visualize_batch(
     """
     checks.check_settings(key, steps=steps, chunk_size=chunk_size, inputs_per_lane=inputs_per_lane, restarts=restarts)
     checks.check_polish(polish)
+    checks.check_stop(stop_when)
     checks.check_kinds(objective, optimizer)
     bound = objective.bind(network)
     bound.check_inputs(inputs_per_lane)
@@ -131,7 +136,8 @@ def visualize_batch(
         polish=polish,
         scale=scales,
         wish=chunk_size,
-        devices=_devices(devices),
+        devices=devices_of(devices),
+        stop_when=stop_when,
     )
     with progress_bar(len(lanes) * steps, "unit-step", progress) as tick:
         found = _Found(run, list(run.pieces(np.arange(len(lanes)), tick, start=given)))
@@ -146,6 +152,7 @@ def visualize_batch(
         snapshots=moments,
         restarts=restarts,
         run=run,
+        ended=found.ended(),
         seconds=time.perf_counter() - began,
     )
     return found.visualization(copies, scales, described, manifest.carried((plan.parameterization, plan.penalties)))
@@ -190,7 +197,8 @@ def _input_keys(key: jax.Array, labels: Sequence[str], copies: np.ndarray, input
     return lane_keys(key, [label for label in labels for _ in range(inputs)], numbers).reshape(len(labels), inputs)
 
 
-def _devices(wish: Sequence[jax.Device] | None) -> tuple[jax.Device, ...]:
+def devices_of(wish: Sequence[jax.Device] | None) -> tuple[jax.Device, ...]:
+    """Where a run with `devices=wish` runs."""
     if wish is not None:
         if not wish or not all(isinstance(device, jax.Device) for device in wish):
             raise ValueError(f"devices must be JAX devices, for example jax.devices(), got {wish!r}")
@@ -262,17 +270,30 @@ class _Found:
             snapshot_steps=self.moments,
             steps_done=found.done,
             status=self._status(),
+            stopped=self._stopped(),
             starts=tuple(self.starts),
             manifest=described,
             carried=carried,
         )
 
+    def ended(self) -> dict[str, int]:
+        """How many lanes stopped for which reason, and how many steps they took together."""
+        words = self._stopped()
+        return {word: words.count(word) for word in sorted(set(words))} | {"steps_done": int(self.all.done.sum())}
+
+    def _stopped(self) -> tuple[str, ...]:
+        # Where the top is flat there is no gradient either.
+        return tuple(
+            leaving.WORDS[leaving.CONVERGED if reason == leaving.SILENT and not dead else int(reason)]
+            for reason, dead in zip(self.all.reason, self.dead, strict=True)
+        )
+
     def _status(self) -> tuple[str, ...]:
         words = []
-        for failed, dead, done in zip(self.all.failed, self.dead, self.all.done, strict=True):
+        for failed, dead, done, why in zip(self.all.failed, self.dead, self.all.done, self.all.reason, strict=True):
             if failed >= 0:
                 words.append(f"not finite at step {int(failed)}, kept as it was before")
-            elif done < self.run.steps:
+            elif why == leaving.INTERRUPTED:
                 words.append(f"interrupted at step {int(done)}")
             elif dead:
                 words.append(f"dead: no response from {self.tried or 'its own start'}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from nd_jax.visualize import objectives
+from nd_jax.visualize import leaving, objectives
 from nd_jax.visualize.program import start_lane, stirs_latent
 
 if TYPE_CHECKING:
@@ -53,6 +53,12 @@ def check_polish(polish: Any) -> None:
     """Raises ValueError unless polish is a share."""
     if isinstance(polish, bool) or not isinstance(polish, (int, float, np.number)) or not 0 <= polish <= 1:
         raise ValueError(f"polish is the share of the steps without transforms, 0 to 1, got {polish!r}")
+
+
+def check_stop(stop_when: Any) -> None:
+    """Raises ValueError for something else than a `Converged` or None."""
+    if stop_when is not None and not isinstance(stop_when, leaving.Converged):
+        raise ValueError(f"stop_when must come from nd_jax.visualize.converged(), or be None, got {stop_when!r}")
 
 
 def spread_scale(scale: Any, lanes: int) -> np.ndarray:

@@ -37,13 +37,15 @@ def describe(
     snapshots: Sequence[int],
     restarts: int,
     run: Run,
+    ended: Mapping[str, int],
     seconds: float,
 ) -> dict[str, Any]:
     """The JSON-ready manifest of one run; `restore_key` and `restore_settings` read it back.
 
     Beside the settings it tells what the run cost: `seconds` in all, `compile_seconds` of these for compiling the step,
     `host_seconds` in the step loop without waiting for the device, and `memory_bytes` that the compiled step of one
-    chunk needs on each device.
+    chunk needs on each device; how its lanes `ended`, and
+    whether it was `interrupted`.
     """
     import nd_jax
     from nd_jax.visualize import optimizers
@@ -62,6 +64,7 @@ def describe(
             "penalties": [plain(item) for item in plan.penalties],
             "optimizer": optimizers.name_of(plan.optimizer),
             "steps": int(steps),
+            "stop_when": plain(run.stop_when),
             "polish": float(polish),
             "snapshots": [int(step) for step in snapshots],
             "inputs_per_lane": plan.inputs,
@@ -72,6 +75,8 @@ def describe(
         "compile_seconds": round(run.compile_seconds, 3),
         "host_seconds": round(run.loop_seconds - run.waited_seconds, 3),
         "memory_bytes": run.memory_bytes,
+        "ended": dict(ended),
+        "interrupted": run.interrupted,
     }
 
 
@@ -116,6 +121,7 @@ def restore_settings(
         # Runs of before these settings shook to the end, had one input a lane and left silent units alone.
         "polish": stored.get("polish", 0.0),
         "inputs_per_lane": stored.get("inputs_per_lane", 1),
+        "stop_when": _rebuild("stop_when", stored.get("stop_when")),
         "restarts": stored.get("restarts", 0),
     }
 

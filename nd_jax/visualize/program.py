@@ -7,7 +7,6 @@ network sees as one batch of its own; nothing is shared between lanes.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -17,8 +16,9 @@ from jax.sharding import Mesh, PartitionSpec
 
 from nd_jax import taps
 from nd_jax.networks.layers import redirected_gradients
-from nd_jax.visualize import narrow, objectives
+from nd_jax.visualize import costs, leaving, narrow, objectives
 from nd_jax.visualize.arguments import Program, Still, joined
+from nd_jax.visualize.costs import each
 
 if TYPE_CHECKING:
     from nd_jax.network import Network
@@ -37,6 +37,7 @@ class Plan(NamedTuple):
       parameterization, transforms, penalties, optimizer: as in `visualize_batch`.
       inputs: inputs a lane.
       redirect: whether a lane without a gradient gets the redirected gradients of its ReLUs.
+      paced: whether each lane has a clock of its own, and stops by itself (`leaving`).
     """
 
     spec: Any
@@ -46,6 +47,7 @@ class Plan(NamedTuple):
     optimizer: optax.GradientTransformation
     inputs: int = 1
     redirect: bool = False
+    paced: bool = False
 
 
 class Goal(NamedTuple):
@@ -67,11 +69,13 @@ class Clock(NamedTuple):
       step: number of the step.
       total: steps of the run.
       polish: the step from which on there are no transforms.
+      rule: when a lane with a clock of its own, which then stands for `step`, stops.
     """
 
     step: jax.Array
     total: jax.Array
     polish: jax.Array
+    rule: leaving.Rule | None = None
 
 
 class Lane(NamedTuple):
@@ -83,6 +87,7 @@ class Lane(NamedTuple):
       failed: the step at which a number stopped being finite, or -1.
       moved: whether the score ever had a gradient.
       stuck: steps with redirected gradients that are left; above 0 after a step at which the score had no gradient.
+      pace: its own clock, None where all lanes have one in common.
     """
 
     parameters: Any
@@ -90,11 +95,14 @@ class Lane(NamedTuple):
     failed: jax.Array
     moved: jax.Array
     stuck: jax.Array
+    pace: leaving.Pace | None = None
 
 
 def _lane_step(plan: Plan, network: Network, lane: Lane, goal: Goal, keys: jax.Array, clock: Clock) -> Lane:
     domain = network.input
     redirected = lane.stuck > 0 if plan.redirect else None
+    if lane.pace is not None:
+        clock = clock._replace(step=lane.pace.step)
 
     def score(x: Any) -> tuple[jax.Array, jax.Array]:
         shaken = _shaken(plan, keys, clock, x, domain)
@@ -103,31 +111,59 @@ def _lane_step(plan: Plan, network: Network, lane: Lane, goal: Goal, keys: jax.A
         return jnp.sum(scores), jnp.any(jnp.abs(scores) > floors)
 
     x, back = jax.vjp(lambda parameters: _stirred(plan, keys, clock, parameters, domain), lane.parameters)
-    climb, loud = jax.grad(score, has_aux=True)(x)
+    (value, loud), climb = jax.value_and_grad(score, has_aux=True)(x)
     # The score's own gradient, not that of the penalties, says whether the unit answers at all.
     answers = _answers(plan, climb, loud)
     downhill = jax.tree.map(jnp.negative, climb)
-    if not all(map(_of_parameters, plan.penalties)):
-        cost = jax.grad(lambda x: goal.scale * _penalty(plan, clock, x, domain))(x)
-        downhill = jax.tree.map(jnp.add, downhill, cost)
+    if not all(map(costs.is_of_parameters, plan.penalties)):
+        price, cost = jax.value_and_grad(lambda x: goal.scale * costs.of_input(plan, clock, x, domain))(x)
+        value, downhill = value - price, jax.tree.map(jnp.add, downhill, cost)
     (gradient,) = back(downhill)
-    if any(map(_of_parameters, plan.penalties)):
-        cost = jax.grad(lambda free: goal.scale * _parameter_penalty(plan, clock, free, domain))(lane.parameters)
-        gradient = jax.tree.map(jnp.add, gradient, cost)
+    if any(map(costs.is_of_parameters, plan.penalties)):
+        price, cost = jax.value_and_grad(lambda free: goal.scale * costs.of_parameters(plan, clock, free, domain))(
+            lane.parameters
+        )
+        value, gradient = value - price, jax.tree.map(jnp.add, gradient, cost)
     gradient = _held(plan, gradient, clock)
     updates, state = plan.optimizer.update(gradient, _refreshed(plan, lane, clock), lane.parameters)
     parameters = optax.apply_updates(lane.parameters, updates)
     finite = _all_finite((gradient, parameters)) & (lane.failed < 0)
-
-    def keep(new: Any, old: Any) -> Any:
-        return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
-
     honest = lane.stuck == 0 if plan.redirect else True
     stuck = jnp.where(honest, jnp.where(answers, 0, REDIRECTED_STEPS), lane.stuck - 1)
     failed = jnp.where(finite | (lane.failed >= 0), lane.failed, clock.step)
-    return Lane(
-        keep(parameters, lane.parameters), keep(state, lane.optimizer), failed, lane.moved | (honest & answers), stuck
+    moved = lane.moved | (honest & answers)
+    if lane.pace is None or clock.rule is None:
+        parameters, state = _kept(finite, (parameters, state), (lane.parameters, lane.optimizer))
+        return Lane(parameters, state, failed, moved, stuck)
+    pace = leaving.moved_on(
+        lane.pace,
+        clock.rule,
+        value=value,
+        answers=honest & answers,
+        finite=finite,
+        turns=_turns(plan, clock),
+        total=clock.total,
     )
+    going = lane.pace.reason == leaving.RUNNING
+    failed = jnp.where(finite | (lane.failed >= 0), lane.failed, lane.pace.done)
+    parameters, state = _kept(finite & going, (parameters, state), (lane.parameters, lane.optimizer))
+    failed, moved, stuck = _kept(going, (failed, moved, stuck), (lane.failed, lane.moved, lane.stuck))
+    return Lane(parameters, state, failed, moved, stuck, pace)
+
+
+def _kept(good: jax.Array, new: Any, old: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(good, a, b), new, old)
+
+
+def _turns(plan: Plan, clock: Clock) -> list[jax.Array]:
+    """The steps at which something else is climbed than before."""
+    ends = {getattr(item, "until", 1.0) for item in plan.penalties} - {1.0}
+    turns = [jnp.ceil(end * clock.total).astype(jnp.int32) for end in sorted(ends)]
+    return [clock.polish, *turns] if _polishes(plan) else turns
+
+
+def _polishes(plan: Plan) -> bool:
+    return bool(plan.transforms) or getattr(plan.parameterization, "polishes", False)
 
 
 def _refreshed(plan: Plan, lane: Lane, clock: Clock) -> Any:
@@ -136,7 +172,7 @@ def _refreshed(plan: Plan, lane: Lane, clock: Clock) -> Any:
     Adam's mean square of those is so much larger that polishing would crawl: of 108 planted units (`nd_jax.bench`) that
     are polished through their spectrum, 20 then miss their optimum, 4 with this. Counts, which schedules follow, go on.
     """
-    if not (plan.transforms or getattr(plan.parameterization, "polishes", False)):
+    if not _polishes(plan):
         return lane.optimizer
 
     def fresh(new: Any, old: Any) -> Any:
@@ -150,16 +186,11 @@ def _held(plan: Plan, gradient: Any, clock: Clock) -> Any:
     """The gradient of what a parameterization lets move at this step."""
     if not getattr(plan.parameterization, "polishes", False):
         return gradient
-    return _each(plan, lambda one: plan.parameterization.hold(one, clock.step >= clock.polish))(gradient)
-
-
-def _each(plan: Plan, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of one input as a function of a lane's inputs."""
-    return function if plan.inputs == 1 else jax.vmap(function)
+    return each(plan, lambda one: plan.parameterization.hold(one, clock.step >= clock.polish))(gradient)
 
 
 def _render(plan: Plan, parameters: Any, domain: Any) -> Any:
-    return _each(plan, lambda one: plan.parameterization.apply(one, domain))(parameters)
+    return each(plan, lambda one: plan.parameterization.apply(one, domain))(parameters)
 
 
 def _stirred(plan: Plan, keys: jax.Array, clock: Clock, parameters: Any, domain: Any) -> Any:
@@ -204,38 +235,7 @@ def _shaken(plan: Plan, keys: jax.Array, clock: Clock, x: Any, domain: Any) -> A
             one = transform(jax.random.fold_in(step_key, place), one, domain)
         return one
 
-    return jax.lax.cond(clock.step < clock.polish, _each(plan, shake), lambda keys, x: x, keys, x)
-
-
-def _penalty(plan: Plan, clock: Clock, x: Any, domain: Any) -> jax.Array:
-    total = jnp.zeros((), jnp.float32)
-    for item in plan.penalties:
-        if _of_parameters(item):
-            continue
-        if getattr(item, "couples", False):
-            value = item(x, domain)
-        else:
-            value = jnp.sum(_each(plan, lambda one, item=item: item(one, domain))(x))
-        total = total + _weight_now(item, clock) * value
-    return total
-
-
-def _parameter_penalty(plan: Plan, clock: Clock, parameters: Any, domain: Any) -> jax.Array:
-    total = jnp.zeros((), jnp.float32)
-    for item in filter(_of_parameters, plan.penalties):
-        one = _each(plan, lambda each, item=item: item.of(plan.parameterization, each, domain))
-        total = total + _weight_now(item, clock) * jnp.sum(one(parameters))
-    return total
-
-
-def _of_parameters(penalty: Any) -> bool:
-    return getattr(penalty, "of_parameters", False)
-
-
-def _weight_now(penalty: Any, clock: Clock) -> jax.Array:
-    """A penalty with `until` counts in full in that first share of the steps only (`penalties.early`)."""
-    counts = clock.step < getattr(penalty, "until", 1.0) * clock.total
-    return penalty.weight * jnp.where(counts, 1.0, getattr(penalty, "rest", 0.0))
+    return jax.lax.cond(clock.step < clock.polish, each(plan, shake), lambda keys, x: x, keys, x)
 
 
 def score_of(
@@ -269,14 +269,15 @@ def _all_finite(tree: Any) -> jax.Array:
 
 def start_lane(plan: Plan, domain: Any, keys: jax.Array) -> Any:
     """The first parameters of one lane."""
-    return _each(plan, lambda key: plan.parameterization.init(jax.random.fold_in(key, 0xFFFFFFFF), domain))(keys)
+    return each(plan, lambda key: plan.parameterization.init(jax.random.fold_in(key, 0xFFFFFFFF), domain))(keys)
 
 
 def _fresh(plan: Plan, parameters: Any) -> Lane:
     lanes = len(jax.tree.leaves(parameters)[0])
     state = jax.vmap(plan.optimizer.init)(parameters)
     none = jnp.zeros(lanes, jnp.int32)
-    return Lane(parameters, state, none - 1, jnp.zeros(lanes, bool), none)
+    pace = leaving.begin(lanes) if plan.paced else None
+    return Lane(parameters, state, none - 1, jnp.zeros(lanes, bool), none, pace)
 
 
 def _initialise(plan: Plan, network: Network, keys: jax.Array) -> Lane:
@@ -285,6 +286,10 @@ def _initialise(plan: Plan, network: Network, keys: jax.Array) -> Lane:
 
 def _resume(plan: Plan, parameters: Any) -> Lane:
     return _fresh(plan, parameters)
+
+
+def _enter(plan: Plan, lane: Lane, fresh: Lane, free: jax.Array) -> Lane:
+    return jax.tree.map(lambda old, new: jnp.where(free.reshape(-1, *[1] * (old.ndim - 1)), new, old), lane, fresh)
 
 
 def _advance(
@@ -332,6 +337,7 @@ class Programs(NamedTuple):
       resume: (plan, parameters (lanes, ...)) -> the first state of lanes that start from given parameters.
       advance: (plan, count, network, lane, goal, keys, clock) -> the state `count` steps later, and a small array to
         wait for. The old state is given away.
+      enter: (plan, lane, fresh, free) -> the state with other lanes where it is free. The old state is given away.
       evaluate: (plan, network, parameters, goal) -> the inputs (lanes, ...) and their scores, without transforms.
       respond: (plan, network, parameters, goal) -> scores, whether the score has a gradient there, and whether it is
         more than rounding; all (lanes,).
@@ -340,6 +346,7 @@ class Programs(NamedTuple):
     initialise: Program
     resume: Program
     advance: Program
+    enter: Program
     evaluate: Program
     respond: Program
 
@@ -370,6 +377,7 @@ def programs(mesh: Mesh | None) -> Programs:
         compiled(_initialise, 1, (whole, lanes)),
         compiled(_resume, 1, (lanes,)),
         compiled(_advance, 2, (whole, lanes, lanes, lanes, whole), donate_argnums=4),
+        compiled(_enter, 1, (lanes, lanes, lanes), donate_argnums=2),
         compiled(_evaluate, 1, (whole, lanes, lanes)),
         compiled(_respond, 1, (whole, lanes, lanes)),
     )

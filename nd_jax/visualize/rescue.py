@@ -23,7 +23,7 @@ import numpy as np
 
 from nd_jax.domain import Parts
 from nd_jax.networks.layers import has_relu
-from nd_jax.visualize import parameterizations, program
+from nd_jax.visualize import leaving, parameterizations, program
 from nd_jax.visualize.run import Piece, Run
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _RESTART = 0xFFFFFFFE
 
 def find_dead(run: Run, piece: Piece) -> np.ndarray:
     """(n,) bool: which lanes of a piece did not answer; lanes that failed or were interrupted are not called dead."""
-    complete = (piece.failed < 0) & (piece.done == run.steps) & (run.steps > 0)
+    complete = _whole(run, piece) & (run.steps > 0)
     dead = complete & ~piece.moved
     doubtful = np.flatnonzero(complete & piece.moved & (piece.stuck > 0))
     if len(doubtful):
@@ -96,7 +96,7 @@ def rescue(
 
 
 def _whole(run: Run, piece: Piece) -> np.ndarray:
-    return (piece.failed < 0) & (piece.done == run.steps)
+    return (piece.failed < 0) & (piece.reason != leaving.INTERRUPTED)
 
 
 def _best_starts(run: Run, dead: np.ndarray, probes: Any, starts: int) -> tuple[Any, list[str], np.ndarray]:

@@ -55,6 +55,8 @@ class Visualization:
       scores: (n,) the objective on `inputs`, without transforms.
       history: (k, n) scores at the k snapshots; snapshots: (k, n, *domain.shape); snapshot_steps: (k,) their steps.
       steps_done: (n,) updates each lane had.
+      stopped: (n,) why no more: "steps" (it had all), "converged", "died" (its unit did not answer), "not finite",
+        "interrupted"; () for results of before there was more than one reason.
       status: (n,) "ok", or why not in plain words ("dead: no response from 64 starts").
       starts: (n,) where each lane began: "own"; or, for one that was rescued, "own, redirected gradients", "seed 17",
         "probe 203".
@@ -84,6 +86,7 @@ class Visualization:
     starts: tuple[str, ...] = ()
     scale: np.ndarray | None = None
     carried: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    stopped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -130,6 +133,7 @@ class Visualization:
             steps_done=self.steps_done[index],
             status=tuple(self.status[i] for i in index),
             starts=tuple(self.starts[i] for i in index) if self.starts else (),
+            stopped=tuple(self.stopped[i] for i in index) if self.stopped else (),
             scale=None if self.scale is None else self.scale[index],
         )
 
@@ -205,6 +209,7 @@ class Visualization:
             "objective_arrays": None if self.objective is None else _pack("objective", self.objective.arrays, arrays),
             "status": list(self.status),
             "starts": list(self.starts),
+            "stopped": list(self.stopped),
             "domain": self.domain.to_dict(),
             "domain_arrays": _pack("domain", self.domain.arrays(), arrays),
             "structure": structure,
@@ -257,6 +262,7 @@ class Visualization:
             objective=objective,
             status=tuple(description["status"]),
             starts=tuple(description.get("starts", ())),
+            stopped=tuple(description.get("stopped", ())),
             manifest=description["manifest"],
             carried=carried,
             **values,
@@ -333,10 +339,10 @@ def concatenate(results: Sequence[Visualization]) -> Visualization:
         return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis), *(getattr(item, name) for item in results))
 
     joined: dict[str, Any] = {
-        "objective": None,
+        "objective": _joined_objective([item.objective for item in results]),
         **{
             name: sum((getattr(item, name) for item in results), ())
-            for name in ("labels", "layers", "status", "starts")
+            for name in ("labels", "layers", "status", "starts", "stopped")
         },
         **{
             name: join(name, 0)
@@ -345,3 +351,17 @@ def concatenate(results: Sequence[Visualization]) -> Visualization:
         **{name: join(name, 1) for name in ("history", "snapshots")},
     }
     return dataclasses.replace(first, **joined)
+
+
+def _joined_objective(parts: Sequence[Bound | None]) -> Bound | None:
+    """One objective of all lanes, where they climb the same with other units or arrays; else None."""
+    found = [part for part in parts if part is not None]
+    if len(found) < len(parts) or any(part.spec != found[0].spec for part in found):
+        return None
+    try:
+        arrays = jax.tree.map(lambda *leaves: np.concatenate(leaves), *(part.arrays for part in found))
+    except ValueError:
+        # Targets of other shapes.
+        return None
+    labels, layers = (sum((getattr(part, name) for part in found), ()) for name in ("labels", "layers"))
+    return Bound(found[0].spec, arrays, labels, layers, np.concatenate([part.units for part in found]))

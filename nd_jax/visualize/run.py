@@ -17,12 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from nd_jax.visualize import arguments, memory, objectives, program
+from nd_jax.visualize import arguments, leaving, memory, objectives, program
+from nd_jax.visualize.pool import Pool
 
 if TYPE_CHECKING:
     from nd_jax.network import Network
 
 _STEPS_PER_CALL = 32
+# An active set has room for at most this share of the lanes, where it is not one of the least size.
+_ROUNDS = 4
 
 
 class Piece(NamedTuple):
@@ -36,6 +39,7 @@ class Piece(NamedTuple):
       early: `moved` after the number of steps that the caller asked about.
       done: steps.
       kept: one (step, inputs, scores) a snapshot.
+      reason: why they stopped, a number of `leaving`.
     """
 
     lanes: np.ndarray
@@ -48,6 +52,7 @@ class Piece(NamedTuple):
     early: np.ndarray
     done: np.ndarray
     kept: tuple[tuple[int, Any, np.ndarray], ...]
+    reason: np.ndarray
 
 
 class Run:
@@ -56,6 +61,8 @@ class Run:
     Attributes:
       network, plan, lanes, keys, steps, moments: what runs; keys are (lanes,), or (lanes, inputs) for several inputs a
         lane.
+      stop_when: when lanes leave early, or None.
+      placed_network: the network where it runs.
       size: lanes of a chunk, over all devices.
       compile_seconds, waited_seconds, loop_seconds: time compiling, waiting for the device, and in the step loop.
       memory_bytes: what one compiled step needs on each device.
@@ -75,8 +82,11 @@ class Run:
         scale: np.ndarray,
         wish: int | None,
         devices: Sequence[jax.Device],
+        stop_when: leaving.Converged | None = None,
     ):
         self.lanes, self.keys, self.steps, self.moments = lanes, keys, steps, moments
+        # Without a step there is nothing to leave early.
+        self.stop_when = stop_when if steps else None
         self._goals = program.Goal(lanes.arrays, np.asarray(scale, np.float32))
         self._total = (jnp.asarray(steps, jnp.int32), jnp.asarray(steps - round(polish * steps), jnp.int32))
         alone = len(devices) == 1 and devices[0] == jax.local_devices()[0]
@@ -84,16 +94,18 @@ class Run:
         self.programs = program.programs(mesh)
         self._split = None if mesh is None else NamedSharding(mesh, PartitionSpec(program.LANES))
         self._whole = None if mesh is None else NamedSharding(mesh, PartitionSpec())
-        self.plan = arguments.placed(plan, self._whole)
+        self.plan = arguments.placed(plan, self._whole)._replace(paced=self.stop_when is not None)
         self.network = network
-        self._network = network if mesh is None else jax.device_put(network, self._whole)
+        self.placed_network = network if mesh is None else jax.device_put(network, self._whole)
         self.compile_seconds = self.waited_seconds = self.loop_seconds = 0.0
         self.memory_bytes = 0
         self.interrupted = False
         self._devices = len(devices)
-        self.size = self._devices * memory.choose(
-            network, plan, -(-len(lanes) // self._devices), wish, devices[0], self._needed
-        )
+        share = -(-len(lanes) // self._devices)
+        if self.stop_when is not None:
+            # Who leaves early makes room only where others are waiting.
+            share = -(-share // _ROUNDS)
+        self.size = self._devices * memory.choose(network, self.plan, share, wish, devices[0], self._needed)
 
     def _needed(self, lanes: int) -> int:
         """Compiles the step for so many lanes on each device and returns the bytes that it needs there."""
@@ -108,9 +120,9 @@ class Run:
             )
         )
         began = time.perf_counter()
-        state = self._shapes(self.programs.initialise.shapes(self.plan, self._network, keys))
+        state = self._shapes(self.programs.initialise.shapes(self.plan, self.placed_network, keys))
         lowered = self.programs.advance.lower(
-            self.plan, _steps_per_call(self.steps), self._network, state, goal, keys, self._clock(0)
+            self.plan, steps_per_call(self.steps), self.placed_network, state, goal, keys, self.clock(0)
         )
         stats = lowered.compile().memory_analysis()
         self.compile_seconds += time.perf_counter() - began
@@ -124,8 +136,10 @@ class Run:
         )
         return self.memory_bytes
 
-    def _clock(self, step: int) -> program.Clock:
-        return program.Clock(jnp.asarray(step, jnp.int32), *self._total)
+    def clock(self, step: int) -> program.Clock:
+        """The clock of a step."""
+        rule = None if self.stop_when is None else leaving.rule(self.stop_when)
+        return program.Clock(jnp.asarray(step, jnp.int32), *self._total, rule)
 
     def _shapes(self, tree: Any) -> Any:
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self._split), tree)
@@ -146,9 +160,12 @@ class Run:
           tick: told how many lane-steps more are done.
           plan: another plan than the run's own.
           start: parameters to start from, (len(index), ...), instead of the parameterization's own.
-          early: a step at which `Piece.early` is taken.
+          early: a step at which `Piece.early` is taken; lanes that leave early do so by then without a gradient.
         """
         with _one_interrupt_waits() as asked_to_stop:
+            if self.stop_when is not None:
+                yield Pool(self, index, plan or self.plan, start, early or None, tick).piece(asked_to_stop)
+                return
             for first in range(0, len(index), self.size):
                 places = np.arange(first, min(first + self.size, len(index)))
                 began = None if start is None else jax.tree.map(lambda leaf, at=places: leaf[at], start)
@@ -170,9 +187,9 @@ class Run:
         start: Any,
         early: int,
     ) -> Piece:
-        padded, keys, goal = self._operands(index)
+        padded, keys, goal = self.operands(index)
         if start is None:
-            lane = self.programs.initialise(plan, self._network, keys)
+            lane = self.programs.initialise(plan, self.placed_network, keys)
         else:
             lane = self.programs.resume(plan, self.place(start))
         kept: list[tuple[int, Any, Any]] = []
@@ -182,11 +199,13 @@ class Run:
             for stop in sorted({*self.moments, self.steps, min(early, self.steps)}):
                 before = None
                 while done < stop:
-                    count = _steps_per_call(stop - done)
-                    lane, beat = self.programs.advance(plan, count, self._network, lane, goal, keys, self._clock(done))
+                    count = steps_per_call(stop - done)
+                    lane, beat = self.programs.advance(
+                        plan, count, self.placed_network, lane, goal, keys, self.clock(done)
+                    )
                     done += count
                     # One call ahead of the device: it never waits for the host.
-                    self._wait(before if before is not None and done < stop else beat)
+                    self.wait(before if before is not None and done < stop else beat)
                     before = beat
                     tick(count * len(index))
                     if asked_to_stop.is_set():
@@ -202,17 +221,20 @@ class Run:
             self.interrupted = True
         inputs, scores = kept[-1][1:] if kept and kept[-1][0] == done else self._evaluate(lane.parameters, goal)
         self.loop_seconds += time.perf_counter() - began
+        stopped = leaving.STEPS if done == self.steps else leaving.INTERRUPTED
+        failed = np.asarray(lane.failed)
         piece = Piece(
             padded,
             inputs,
             jax.device_get(lane.parameters),
             scores,
-            np.asarray(lane.failed),
+            failed,
             np.asarray(lane.moved),
             np.asarray(lane.stuck),
             moved_early,
             np.full(self.size, done),
             (),
+            np.where(failed >= 0, leaving.NOT_FINITE, stopped),
         )
         short = jax.tree.map(lambda leaf: leaf[: len(index)], piece)
         cut = [
@@ -220,8 +242,8 @@ class Run:
         ]
         return short._replace(kept=tuple(cut))
 
-    def _operands(self, index: np.ndarray) -> tuple[np.ndarray, Any, Any]:
-        """A chunk's lanes, keys and goals. Dummies repeat its first lane."""
+    def operands(self, index: np.ndarray) -> tuple[np.ndarray, Any, Any]:
+        """A chunk's lanes, keys and goals, of at most `size` lanes. Dummies repeat the first."""
         padded = np.concatenate([index, np.full(self.size - len(index), index[0])])
         goal = jax.tree.map(lambda leaf: jnp.asarray(leaf[padded]), self._goals)
         return padded, self._placed(self.keys[padded]), self._placed(goal)
@@ -239,9 +261,10 @@ class Run:
         return tree if self._split is None else jax.device_put(tree, self._split)
 
     def _evaluate(self, parameters: Any, goal: program.Goal) -> Any:
-        return jax.device_get(self.programs.evaluate(self.plan, self._network, parameters, goal))
+        return jax.device_get(self.programs.evaluate(self.plan, self.placed_network, parameters, goal))
 
-    def _wait(self, beat: jax.Array) -> None:
+    def wait(self, beat: jax.Array) -> None:
+        """Until the device has come so far."""
         began = time.perf_counter()
         jax.block_until_ready(beat)
         self.waited_seconds += time.perf_counter() - began
@@ -251,8 +274,8 @@ class Run:
         found = []
         for first in range(0, len(index), self.size):
             part = index[first : first + self.size]
-            _, keys, goal = self._operands(part)
-            lane = self.programs.initialise(self.plan, self._network, keys)
+            _, keys, goal = self.operands(part)
+            lane = self.programs.initialise(self.plan, self.placed_network, keys)
             found.append(self._evaluate(lane.parameters, goal)[1][: len(part)])
         return np.concatenate(found)
 
@@ -262,13 +285,16 @@ class Run:
         for first in range(0, len(index), self.size):
             part = index[first : first + self.size]
             given = self.place(jax.tree.map(lambda leaf, at=slice(first, first + self.size): leaf[at], parameters))
-            values = jax.device_get(self.programs.respond(self.plan, self._network, given, self._operands(part)[2]))
+            values = jax.device_get(
+                self.programs.respond(self.plan, self.placed_network, given, self.operands(part)[2])
+            )
             found.append([value[: len(part)] for value in values])
         scores, answers, loud = (np.concatenate(each) for each in zip(*found, strict=True))
         return scores, answers, loud
 
 
-def _steps_per_call(left: int) -> int:
+def steps_per_call(left: int) -> int:
+    """How many steps one call of the compiled program takes, of so many that are left."""
     # XLA:CPU emits naive code for what it cannot rewrite in a loop body, and a dispatch costs little beside a step.
     if jax.default_backend() == "cpu":
         return 1

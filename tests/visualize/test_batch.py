@@ -191,7 +191,7 @@ def _raise_at(call):
 
 def test_steps_scanned_on_an_accelerator_are_the_same_steps(network, monkeypatch):
     single = run(network, range(4))
-    monkeypatch.setattr(running, "_steps_per_call", lambda left: min(left, 5))
+    monkeypatch.setattr(running, "steps_per_call", lambda left: min(left, 5))
     scanned = run(network, range(4))
     assert scanned.snapshot_steps == single.snapshot_steps
     chex.assert_trees_all_close(scanned.history, single.history, rtol=1e-4, atol=1e-5)

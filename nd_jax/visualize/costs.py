@@ -1,0 +1,51 @@
+"""What a lane pays: its penalties, on the input and on what is free, with the weights of the moment. All traced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+if TYPE_CHECKING:
+    from nd_jax.visualize.program import Clock, Plan
+
+
+def each(plan: Plan, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of one input as a function of a lane's inputs."""
+    return function if plan.inputs == 1 else jax.vmap(function)
+
+
+def of_input(plan: Plan, clock: Clock, x: Any, domain: Any) -> jax.Array:
+    """The weighted penalties of a lane's unperturbed inputs, a scalar."""
+    total = jnp.zeros((), jnp.float32)
+    for item in plan.penalties:
+        if is_of_parameters(item):
+            continue
+        if getattr(item, "couples", False):
+            value = item(x, domain)
+        else:
+            value = jnp.sum(each(plan, lambda one, item=item: item(one, domain))(x))
+        total = total + _weight_now(item, clock) * value
+    return total
+
+
+def of_parameters(plan: Plan, clock: Clock, parameters: Any, domain: Any) -> jax.Array:
+    """The weighted penalties of what is free, a scalar."""
+    total = jnp.zeros((), jnp.float32)
+    for item in filter(is_of_parameters, plan.penalties):
+        one = each(plan, lambda part, item=item: item.of(plan.parameterization, part, domain))
+        total = total + _weight_now(item, clock) * jnp.sum(one(parameters))
+    return total
+
+
+def is_of_parameters(penalty: Any) -> bool:
+    """Whether a penalty looks at what is free instead of the input."""
+    return getattr(penalty, "of_parameters", False)
+
+
+def _weight_now(penalty: Any, clock: Clock) -> jax.Array:
+    """A penalty with `until` counts in full in that first share of the steps only (`penalties.early`)."""
+    counts = clock.step < getattr(penalty, "until", 1.0) * clock.total
+    return penalty.weight * jnp.where(counts, 1.0, getattr(penalty, "rest", 0.0))
