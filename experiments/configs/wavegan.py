@@ -3,7 +3,9 @@ r"""Spoken digits as raw sound: WaveGAN, small enough for a CPU.
     python experiments/train_gan.py wavegan --data-dir FSDD --out runs/wavegan
     python experiments/train_gan.py conditional-wavegan --data-dir FSDD --out runs/conditional_wavegan
 
-FSDD is a copy of https://github.com/Jakobovski/free-spoken-digit-dataset. The paper's own way, a critic of samples:
+FSDD is a copy of https://github.com/Jakobovski/free-spoken-digit-dataset. The second took 25 minutes on 2 CPU cores
+that did other work too; of 1,000 samples the judge hears the asked digit in 86 %, with an inception score of 4.9 (real
+recordings: 6.7). The first has not been run to its end. The paper's own way, a critic of samples:
 
     python experiments/train_gan.py wavegan --data-dir FSDD --critic wave --no-deviation --features 0 --no-batch-norm \
         --length 16384 --dim 64 --training.loss wasserstein --training.penalty gradient_penalty \
@@ -156,8 +158,9 @@ class Wavegan(GanRecipe):
                 "task": "Makes the sound of spoken English digits, sample by sample"
                 + (", of the digit that is asked for." if self.labels else "."),
                 "intended_use": "a small raw-audio GAN to open up",
-                "limits": f"six speakers, {self.length / _RATE:.2f} seconds at 8 kHz, dim {self.dim}; noisy, and "
-                "not every sample is a word; figures are those of our own classifier, which calls everything a digit",
+                "limits": f"six speakers, {self.length / _RATE:.2f} seconds at 8 kHz, dim {self.dim}; noisy, with "
+                "the buzz of transposed convolutions (here 125 Hz), few variants of some digits, and not every sample "
+                "is a word; figures are those of our own classifier, which calls everything a digit",
                 **FSDD,
                 "front_end": f"raw sound, {self.length} samples at {_RATE} Hz; recordings have a peak of 0.9 and are "
                 f"centred in the window, then moved by up to {self.shift} samples",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -41,7 +42,9 @@ def test_discriminator_takes_what_the_generator_makes(shipped):
     generator, discriminator = nd.load(folder), nd.load(folder.with_name(f"{name}_discriminator"))
     given = generators.inputs(generator, SEED, 2)
     made = generators.make(generator, given)
-    scores = discriminator({"x": made, "label": given["label"]} if isinstance(given, dict) else made)
+    takes = discriminator.input["x"] if isinstance(given, dict) else discriminator.input
+    shown = jax.vmap(nd.domain.converter(generator.output, takes))(made)
+    scores = discriminator({"x": shown, "label": given["label"]} if isinstance(given, dict) else shown)
     assert np.shape(scores) == (2, 1) and np.all(np.isfinite(scores))
 
 
