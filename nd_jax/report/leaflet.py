@@ -38,7 +38,7 @@ figcaption { color: var(--soft); font-size: var(--small); margin-top: 8px; max-w
 .text { max-width: 84ch; overflow-wrap: anywhere; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(168px, 1fr)); gap: 16px; }
 .tile { display: grid; gap: 4px; align-content: start; font-size: var(--small); min-width: 0; }
-.tile img { width: 100%; aspect-ratio: var(--shape, 1); image-rendering: pixelated; }
+.tile img { width: 100%; height: auto; image-rendering: pixelated; }
 .tile img.map { filter: none; }
 .tile b { font-weight: 600; overflow-wrap: anywhere; }
 .tile audio { width: 100%; height: 32px; }
@@ -199,10 +199,11 @@ class Leaflet:
 
 
 def _axes(picture: Any) -> str:
+    ends = ((picture.x, 0, -1), (picture.y, -1, 0))
     across, up = (
-        f"{axis.name} {axis.values[0]:.4g} to {axis.values[-1]:.4g} {axis.unit}"
+        f"{axis.name} {axis.values[first]:.4g} to {axis.values[last]:.4g} {axis.unit}"
         + (f" ({axis.scale})" if axis.scale else "")
-        for axis in (picture.x, picture.y)
+        for axis, first, last in ends
     )
     return f"Across: {across}. Up: {up}. Colour: {picture.low:g} to {picture.high:g} {picture.unit}.".replace(
         " -", " −"

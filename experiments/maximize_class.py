@@ -1,0 +1,197 @@
+"""What a classifier takes for each class, among the sounds or pictures that a GAN makes.
+
+    python experiments/maximize_class.py                                                    # spoken digits, mel GAN
+    python experiments/maximize_class.py --network checkpoints/mnist --generator checkpoints/dcgan_mnist
+    python experiments/maximize_class.py --generator my_wavegan --seeds 20 --conditions none
+
+The objective, optimizer and schedule are those of "Activation Maximization with a Prior in Speech Data" (2021), for all
+classes and 100 seeds at once (`nd.visualize.maximize_classes`). The first command takes about 6 minutes on 2 idle cores
+(3 conditions x 10 classes x 100 seeds), the second 1 minute. Expect, over all classes: asked for the class itself,
+100 % recognised as it after and 98 % before; asked for another class, see docs/generator_priors.md.
+
+A part of the seeds that is done is kept in OUT/results and never done again: run the same command after Ctrl-C or a
+kill, or with more seeds, and it goes on. OUT/index.html is the page, OUT/trajectories the same lanes at every snapshot,
+with a slider, OUT/figures.json has all numbers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+import jax
+import numpy as np
+
+import nd_jax as nd
+from nd_jax import generators
+from nd_jax.experiments import maximize_class_page as page
+from nd_jax.network import digest
+from nd_jax.runtime import command_line, enable_compilation_cache
+from nd_jax.visualize import classes as by_class
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is maximised through what, how often, and where to put it."""
+
+    network: str = "checkpoints/spoken_digits"
+    """A classifier: a shipped name, or a folder that Network.save wrote."""
+    generator: str = "checkpoints/conditional_mel_gan"
+    """A generator whose output the classifier can take, or that can be converted (docs/parameterizations.md)."""
+    classes: tuple[str, ...] = ()
+    """Names or numbers of classes; by default all."""
+    part: str | None = None
+    """Which output, for a classifier with several."""
+    conditions: tuple[str, ...] = ()
+    """What a generator with classes is asked for: target, another, free; by default all three, "none" without."""
+    seeds: int = 100
+    """Starts of each class; the source has 100."""
+    shown: int = 3
+    """Of each class on the page, the first seeds; their snapshots are kept."""
+    together: int = 8
+    """Seeds that run, and are saved, together: a kill loses at most these."""
+    steps: int = by_class.STEPS
+    """Updates; snapshots follow the source's schedule."""
+    others: float = 1.0
+    """How much the mean of the other classes counts."""
+    l2: float = 100.0
+    """Of the squared length of the latent, over the number of values of the input."""
+    l1: float = 0.0
+    """Of the sum of its absolute values, likewise."""
+    project: bool = False
+    """Keep latents at the length they were trained with, instead of the penalty."""
+    learning_rate: float = 0.01
+    """Of the first step."""
+    out: pathlib.Path = pathlib.Path("out/maximize_class")
+    """The folder to write; other files in it stay."""
+    seed: int = 0
+    """Of everything random."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    settings = command_line(Settings, arguments, __doc__)
+    enable_compilation_cache()
+    try:
+        index = run(settings)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on", file=sys.stderr)
+        return 130
+    print(f"open {index}")
+    return 0
+
+
+def run(settings: Settings) -> pathlib.Path:
+    """Does what the settings say; returns the path of index.html."""
+    for name, least in {"seeds": 1, "shown": 1, "together": 1, "steps": 1}.items():
+        if getattr(settings, name) < least:
+            raise ValueError(f"{name} must be {least} or more, got {getattr(settings, name)}")
+    network, generator = nd.load(settings.network), nd.load(settings.generator)
+    targets = by_class.class_indices(network, _given(settings.classes), settings.part)
+    asked = settings.conditions or (("target", "another", "free") if generators.classes_of(generator) else ("none",))
+    conditions = [by_class.check_condition(network, generator, each, targets, settings.part) for each in asked]
+    _claim(settings, network, generator, targets)
+
+    # The sweep: parts of the seeds, each on disk before the next begins.
+    found: dict[str, page.Condition] = {}
+    lanes = len(conditions) * settings.seeds * len(targets)
+    print(f"{lanes} lanes: {len(conditions)} conditions x {len(targets)} classes x {settings.seeds} seeds", flush=True)
+    began, seconds = time.perf_counter(), 0.0
+    with nd.runtime.progress_bar(lanes, "lane") as tick:
+        for condition in conditions:
+            parts = []
+            for part in _parts(settings, network, generator, targets, condition):
+                parts.append(part)
+                tick(len(part.targets))
+            found[condition] = page.joined(parts)
+            seconds += found[condition].seconds
+    print(f"swept in {time.perf_counter() - began:.0f} s, {seconds:.0f} s of optimising in all", flush=True)
+    return page.write(network, generator, found, settings)
+
+
+def _given(classes: tuple[str, ...]) -> list[int | str] | None:
+    return [int(name) if name.isdecimal() else name for name in classes] or None
+
+
+def _claim(settings: Settings, network: nd.Network, generator: nd.Network, targets: np.ndarray) -> None:
+    """Makes the folder this run's own, or finds that it is: what decides a lane must not change within a folder.
+
+    Raises:
+      ValueError: it holds another run.
+    """
+    free = {"network", "generator", "classes", "conditions", "seeds", "shown", "out"}
+    decides = {
+        "network": digest(network),
+        "generator": digest(generator),
+        "classes": targets.tolist(),
+        **{
+            field.name: getattr(settings, field.name)
+            for field in dataclasses.fields(settings)
+            if field.name not in free
+        },
+    }
+    path = settings.out.expanduser() / "results" / "run.json"
+    if path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        other = [name for name in decides if before.get(name) != decides[name]]
+        if other:
+            raise ValueError(
+                f"{settings.out} holds a run with another {other[0]} ({before.get(other[0])!r}, not "
+                f"{decides[other[0]]!r}): give another --out, or remove {path.parent}"
+            )
+    nd.report.sheets.replace(path, (json.dumps(decides, indent=1) + "\n").encode())
+
+
+def _parts(
+    settings: Settings, network: nd.Network, generator: nd.Network, targets: np.ndarray, condition: str
+) -> Iterator[page.Condition]:
+    """Parts of the seeds, from disk where they are there; all parts have one size, so that one program serves."""
+    for first in range(0, settings.seeds, settings.together):
+        path = settings.out.expanduser() / "results" / condition / f"{first:05d}.npz"
+        if path.is_file():
+            part = page.Condition.read(path)
+        else:
+            part = _optimised(settings, network, generator, targets, condition, first)
+            part.save(path)
+        yield part.upto(settings.seeds)
+
+
+def _optimised(
+    settings: Settings,
+    network: nd.Network,
+    generator: nd.Network,
+    targets: np.ndarray,
+    condition: str,
+    first: int,
+) -> page.Condition:
+    began = time.perf_counter()
+    result = nd.visualize.maximize_classes(
+        network,
+        generator,
+        [int(target) for target in targets],
+        key=jax.random.key(settings.seed),
+        seeds=range(first, first + settings.together),
+        condition=condition,
+        part=settings.part,
+        others=settings.others,
+        l2=settings.l2,
+        l1=settings.l1,
+        project=settings.project,
+        learning_rate=settings.learning_rate,
+        steps=settings.steps,
+        progress=False,
+    )
+    if any("interrupted" in status for status in result.status):
+        raise KeyboardInterrupt
+    return page.Condition.of(result, generator, targets, settings, time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
