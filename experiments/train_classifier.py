@@ -7,12 +7,17 @@
 
 OUT/network is the trained network (`nd.load` takes it) with its model card; beside it metrics.json, metrics.jsonl and
 one confusion matrix a head. The same command again goes on where an interrupted run was. Recipes: experiments/configs.
+With --training.history 8 the network of eight moments is kept in OUT/history, for a slider over training in the atlas:
+`python experiments/visualize.py --network OUT/network --history OUT/history`.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 import pathlib
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -77,7 +82,16 @@ def _train_and_measure(
     # --- train --------------------------------------------------------------------------------------------------------
     same = {name: value for name, value in vars(recipe).items() if name not in ("training", *_PLACES)}
     same |= experiment.settled
-    trained = train(experiment.module, experiment.task, recipe.training, folder=folder, recipe=same, progress=progress)
+    network_of = functools.partial(_network, experiment)
+    trained = train(
+        experiment.module,
+        experiment.task,
+        recipe.training,
+        folder=folder,
+        recipe=same,
+        progress=progress,
+        keep=lambda step, variables: _keep(network_of(variables), folder / "history" / f"{step:08d}"),
+    )
     minutes = max(1, round(trained.seconds / 60))
 
     # --- measure on what was held out ---------------------------------------------------------------------------------
@@ -97,21 +111,30 @@ def _train_and_measure(
         "hardware": cards.hardware(),
         "training": {"best_step": trained.step, "steps": trained.steps_done, "validation_score": trained.score},
     }
-    one_head = len(experiment.labels) == 1
-    network = nd.Network(
-        experiment.module,
-        trained.variables,
-        input=experiment.domain,
-        labels=next(iter(experiment.labels.values())) if one_head else dict(experiment.labels),
-        apply_kwargs={"train": False},
-        card=card,
-    )
+    network = dataclasses.replace(network_of(trained.variables), card=card)
     network.save(folder / "network", overwrite=True)
     cards.write_card(card, folder / "network")
     result = {"name": experiment.name, "accuracy": accuracy, "minutes": minutes, **card["training"]}
     (folder / "metrics.json").write_text(json.dumps({"command": command, **result}, indent=1) + "\n")
     print(f"  {folder / 'network'}")
     return result
+
+
+def _network(experiment: Experiment, variables: Any) -> nd.Network:
+    one_head = len(experiment.labels) == 1
+    return nd.Network(
+        experiment.module,
+        variables,
+        input=experiment.domain,
+        labels=next(iter(experiment.labels.values())) if one_head else dict(experiment.labels),
+        apply_kwargs={"train": False},
+    )
+
+
+def _keep(network: nd.Network, place: pathlib.Path) -> None:
+    """Writes the network of a step into history/, in place of what a killed run left there."""
+    shutil.rmtree(place, ignore_errors=True)
+    network.save(place, overwrite=True)
 
 
 def _write_confusion(experiment: Experiment, head: str, predicted: np.ndarray, folder: pathlib.Path) -> None:

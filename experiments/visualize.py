@@ -25,6 +25,7 @@ import numpy as np
 import nd_jax as nd
 from nd_jax import generators
 from nd_jax.experiments.visualize_cards import Judge
+from nd_jax.experiments.visualize_history import course, history_of
 from nd_jax.network import digest
 from nd_jax.runtime import command_line, enable_compilation_cache, nearest
 from nd_jax.storage import shipped
@@ -81,6 +82,11 @@ class Settings:
     trust: Literal["none", "quick", "full"] = "quick"
     """How far each input is to be believed: "quick" measures every line of the trust card but the agreement of several
     starts; "full" adds that, for the price of three more sweeps; "none" leaves the cards away."""
+    history: pathlib.Path | None = None
+    """The history/ folder of the network's training: every unit's page gains a slider over its moments. Each costs what
+    the sweep costs."""
+    moments: int = 6
+    """At most so many moments of the history, the first and the last among them."""
     transforms: bool = True
     """Perturb the input at every step of the first half, within what the network takes for the same sound."""
     learning_rate: float = 0.05
@@ -145,7 +151,12 @@ def run(settings: Settings, *, command: str | None = None) -> pathlib.Path:
         cards += [] if card is None else [card]
     if not results:
         raise ValueError("interrupted before any unit was begun; there is nothing to show")
+    followed = time.perf_counter()
+    moments = []
+    if settings.history is not None:
+        moments = course(network, results, natural, settings.history, settings.moments, settings.out / "moments")
     swept = time.perf_counter()
+    past = f"history {swept - followed:.0f} s, " if moments else ""
 
     # The page.
     index = nd.report.atlas(
@@ -153,6 +164,7 @@ def run(settings: Settings, *, command: str | None = None) -> pathlib.Path:
         settings.out,
         exemplars=exemplars,
         trust=cards,
+        training=moments,
         title=network.card.get("name"),
         single_file=settings.single_file,
         command=command,
@@ -162,19 +174,29 @@ def run(settings: Settings, *, command: str | None = None) -> pathlib.Path:
     done = time.perf_counter()
     print(
         f"{_count(results)} in {done - began:.0f} s "
-        f"(natural inputs {listened - began:.0f} s, sweep {swept - listened - judge.seconds:.0f} s, "
-        f"trust {judge.seconds:.0f} s, page {done - swept:.0f} s)"
+        f"(natural inputs {listened - began:.0f} s, sweep {followed - listened - judge.seconds:.0f} s, "
+        f"trust {judge.seconds:.0f} s, {past}page {done - swept:.0f} s)"
     )
     return index
 
 
 def _check(settings: Settings) -> None:
     """Refuses senseless numbers before anything is read or computed."""
-    for name, least in {"units": 1, "steps": 0, "clips": 1, "snapshots": 0, "chunk_size": 1, "quiet": 0}.items():
+    for name, least in {
+        "units": 1,
+        "steps": 0,
+        "clips": 1,
+        "snapshots": 0,
+        "chunk_size": 1,
+        "quiet": 0,
+        "moments": 2,
+    }.items():
         value = getattr(settings, name)
         if value is not None and value < least:
             raise ValueError(f"{name} must be {least} or more, got {value}")
     nd.visualize.adam(settings.learning_rate)
+    if settings.history is not None:
+        history_of(settings.history)
 
 
 def _plan(network: nd.Network, settings: Settings) -> dict[str, range]:

@@ -31,7 +31,7 @@ class Judge:
     def __init__(self, network: nd.Network, natural: Mapping[str, Any] | None, mode: str, seed: int):
         self.network, self.mode, self.seed = network, mode, seed
         self.seconds = 0.0
-        self.inputs = None if natural is None or mode == "none" else _inputs(network.input, natural)
+        self.inputs = None if natural is None or mode == "none" else natural_inputs(network.input, natural)
         if natural is None and mode != "none":
             print("no trust cards: they hold what was found against natural inputs")
 
@@ -65,11 +65,14 @@ class Judge:
         return card if fits and card.preference.shape[1] == STARTS[self.mode] else None
 
 
-def _inputs(domain: nd.Domain, natural: Mapping[str, Any]) -> np.ndarray:
-    """Natural inputs as the network takes them, (n, *domain.shape)."""
+def natural_inputs(domain: nd.Domain, natural: Mapping[str, Any], most: int | None = None) -> np.ndarray:
+    """Natural inputs as the network takes them, (n, *domain.shape); at most so many, from all over the bank."""
+    bank = natural["inputs"] if "inputs" in natural else natural["waves"]
+    if most is not None and len(bank) > most:
+        bank = bank[np.linspace(0, len(bank) - 1, most).round().astype(int)]
     if "inputs" in natural:
-        return np.asarray(natural["inputs"], np.float32)
-    waves = np.asarray(natural["waves"], np.float32)
+        return np.asarray(bank, np.float32)
+    waves = np.asarray(bank, np.float32)
     if domain.kind == "waveform":
         return waves[..., None]
     analyse = jax.jit(domain.from_wave)  # type: ignore[attr-defined]

@@ -148,7 +148,7 @@ def _wide(values: Sequence[Any], depends: Sequence[bool], equation: Any) -> jax.
 def _mean_pool(value: jax.Array, params: Any) -> jax.Array:
     total = jax.lax.reduce_window(
         value,
-        jnp.zeros((), value.dtype),
+        np.zeros((), value.dtype),
         jax.lax.add,
         params["window_dimensions"],
         params["window_strides"],

@@ -31,6 +31,7 @@ class Weights:
       through: the layers whose weights these are: towards the input the unit's own and those before, towards the output
         those after it; of one layer alone they are its filters.
       towards: "input" or "output".
+      placed: whether the layer has positions, of which this is the middle one.
     """
 
     layer: str
@@ -39,6 +40,7 @@ class Weights:
     values: np.ndarray
     through: tuple[str, ...]
     towards: str
+    placed: bool = False
 
     def __len__(self) -> int:
         return len(self.units)
@@ -131,7 +133,7 @@ def composed(network: Network, layer: str, units: Sequence[int] | None = None, *
         raise ValueError(f"the {'input' if back else 'output'} of this network, {domain.kind!r}, has no picture")
     values = (_towards_input if back else _towards_output)(network, layer, shape, chosen)
     through = _between(network, layer, back)
-    return Weights(layer, chosen, domain, values, through, "input" if back else "output")
+    return Weights(layer, chosen, domain, values, through, "input" if back else "output", len(shape) > 1)
 
 
 def composable(network: Network, layer: str) -> Weights | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import pathlib
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import numpy as np
 
 from nd_jax import taps
 from nd_jax.dissect.weights import Weights, composable, composed
-from nd_jax.domain import Picture, Waveform
+from nd_jax.domain import Axis, Picture, Waveform
 from nd_jax.network import digest
 from nd_jax.report import pictures
 from nd_jax.report.natural import played
@@ -113,14 +114,15 @@ def written(page: Page, slug: str, found: Weights, *, heard: bool, name: str = "
     page.add(f"{slug}/{name}.png", sheet(drawn, across, signed))
     first = drawn[0]
     axes = {
-        which: {"title": pictures.axis_title(axis), "ticks": [[round(share, 4), text] for share, text in marks]}
-        for which, axis, marks in (
-            ("x", first.x, pictures.ticks(first.x, 4)),
-            ("y", first.y, pictures.ticks(first.y, 6)),
-        )
+        which: {
+            "title": pictures.axis_title(axis),
+            "ticks": [[round(share, 4), text] for share, text in _ticks(axis, count)],
+        }
+        for which, axis, count in (("x", first.x, 4), ("y", first.y, 6))
     }
     return {
         "towards": found.towards,
+        "placed": found.placed,
         "through": list(found.through),
         "rows": first.values.shape[0],
         "columns": first.values.shape[1],
@@ -133,6 +135,12 @@ def written(page: Page, slug: str, found: Weights, *, heard: bool, name: str = "
         "sounds": _sounds(page, slug, found) if heard else {},
         **axes,
     }
+
+
+def _ticks(axis: Axis, count: int) -> list[tuple[float, str]]:
+    """Marks of an axis; of a part of a scale that has no round decade, marks that are round on their own."""
+    found = pictures.ticks(axis, count)
+    return found if len(found) > 1 else pictures.ticks(dataclasses.replace(axis, scale="linear"), count)
 
 
 def sheet(drawn: Sequence[Picture], across: int, signed: bool) -> bytes:

@@ -23,6 +23,7 @@ import optax
 
 from nd_jax import data
 from nd_jax.training import losses, parallel
+from nd_jax.training.moments import snapshot_steps
 from nd_jax.training.run import Run, Trained, Window
 
 Tree = Any
@@ -72,6 +73,7 @@ class Settings:
       fetch_every: steps between looks at the metrics, which make the host wait for the devices.
       check_replicas: debug: stop when the devices' copies of the parameters differ.
       seed: of parameters, data order, augmentation and dropout.
+      history: how many log-spaced moments of the training are handed to `keep`; 0 for none.
     """
 
     steps: int = 1000
@@ -86,12 +88,13 @@ class Settings:
     fetch_every: int = 20
     check_replicas: bool = False
     seed: int = 0
+    history: int = 0
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "eval_every", "fetch_every", "learning_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
-        for name in ("patience", "steps_per_call", "weight_decay"):
+        for name in ("patience", "steps_per_call", "weight_decay", "history"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, and is {getattr(self, name)}")
 
@@ -105,6 +108,7 @@ def train(
     recipe: Mapping[str, Any] | None = None,
     devices: Sequence[jax.Device] | None = None,
     progress: bool = True,
+    keep: Callable[[int, Tree], None] | None = None,
 ) -> Trained:
     """Trains a classifier; goes on where an earlier run in the same folder was interrupted.
 
@@ -116,6 +120,7 @@ def train(
       recipe: what else must be the same for a run to go on, beside the settings; plain values by name.
       devices: local devices to use, default all.
       progress: whether a bar with the remaining time is drawn on stderr.
+      keep: told (step, variables) at `settings.history` moments, the start and the end among them.
 
     Returns:
       The variables of the best evaluation; of the last step when there is nothing to evaluate on.
@@ -152,10 +157,15 @@ def train(
     per_call = settings.steps_per_call or (1 if devices[0].platform == "cpu" else 8)
 
     # --- checkpoint ---------------------------------------------------------------------------------------------------
-    run = Run(folder, {**(recipe or {}), **dataclasses.asdict(settings)}, settings.patience, state)
+    deciding = {name: value for name, value in dataclasses.asdict(settings).items() if name != "history"}
+    run = Run(folder, {**(recipe or {}), **deciding}, settings.patience, state)
     state = parallel.replicate(run.state, devices)
 
+    moments = snapshot_steps(settings.steps, settings.history, settings.eval_every) if keep is not None else ()
+
     # --- loop ---------------------------------------------------------------------------------------------------------
+    if keep is not None and moments and run.done == 0:
+        keep(0, jax.device_get({"params": run.state["params"], **run.state["collections"]}))
     with run, _bar(settings.steps, run.done, progress) as bar, data.prefetch(order(position=run.done)) as stream:
         while run.done < settings.steps and not run.exhausted:
             until = min(run.done - run.done % settings.eval_every + settings.eval_every, settings.steps)
@@ -177,6 +187,8 @@ def train(
             # --- evaluation -------------------------------------------------------------------------------------------
             variables = {"params": state["params"], **state["collections"]}
             run.evaluated(until, window, accuracies(predict, variables, task), task.head_weights, variables)
+            if keep is not None and (run.done in moments or (moments and run.exhausted)):
+                keep(run.done, jax.device_get(variables))
             run.save(state)
     return run.result()
 

@@ -19,8 +19,8 @@ from nd_jax.domain import Image, Units
 from nd_jax.runtime import MissingExtraError
 from nd_jax.training import TrainingError, gan, parallel
 from nd_jax.training.gan import Gan, GanTask, Settings, make_step
-from nd_jax.training.gan.record import snapshot_steps
 from nd_jax.training.gan.state import initial_state
+from nd_jax.training.moments import snapshot_steps
 
 SHORT = dataclasses.replace(gan_problem.SETTINGS, steps=6, history=0)
 

@@ -80,7 +80,7 @@ const wav = (ref) => `${ref.layer.slug}/${ref.key}.wav`;
 const picture = (ref) => `${ref.layer.slug}/${ref.key}.png`;
 const thumb = (ref) => I.thumbs ? `${ref.layer.slug}/${ref.key}.thumb.png` : picture(ref);
 const sounds = (ref) => I.sound && !ref.layer.silent[ref.i];
-const SORTS = { unit: "unit", score: "score, high first", label: "label", pitch: "pitch, low first", bright: "brightness, low first", ratio: "activation over natural, high first", path: "natural path, high first", like: "similar to one unit" };
+const SORTS = { unit: "unit", score: "score, high first", label: "label", pitch: "pitch, low first", bright: "brightness, low first", ratio: "over natural, high first", path: "natural path, high first", like: "similar to one unit" };
 const state = { sort: "unit", query: "", words: [], like: null, hover: null };
 const ask = (query) => { state.query = query; state.words = query.toLowerCase().split(/\s+/).filter(Boolean); };
 const last = (value) => value === null || value === undefined || Number.isNaN(value);

@@ -14,7 +14,7 @@ function trainingPanel(entry, data, ref) {
   const t = entry.training, all = data.training;
   if (!t || !all) return null;
   const n = all.steps.length, address = url(`${ref.layer.slug}/${ref.key}.training.png`), at = all.weights ? all.weights[0].units.indexOf(ref.layer.unit[ref.i]) : -1;
-  const frame = h("div", { class: "strip" }, h("div", { class: "frame", role: "img", style: { "background-image": `url("${address}")`, "background-size": `100% ${n * 100}%`, ...(P.flat ? {} : { filter: "none" }) } })).firstChild;
+  const frame = h("div", { class: "frame", role: "img", style: { "background-image": `url("${address}")`, "background-size": `100% ${n * 100}%`, ...(P.flat ? {} : { filter: "none" }) } });
   const told = h("p", { role: "status" }), curve = h("div", {}), weighed = h("div", {});
   const slider = h("input", { type: "range", min: 0, max: n - 1, step: 1, value: n - 1, "aria-label": "Moment of training" });
   const show = () => {
@@ -30,5 +30,5 @@ function trainingPanel(entry, data, ref) {
   slider.addEventListener("input", show);
   show();
   return h("section", { class: "panel wide course" }, h("h2", {}, "As training goes"), h("div", { class: "player" }, slider, told),
-    h("div", { class: "moments" }, h("div", {}, h("h3", {}, "What it responded to most"), h("div", { class: "strip" }, frame)), curve, weighed));
+    h("div", { class: "moments" }, h("div", {}, h("h3", {}, "What it responded to most"), h("div", { class: "fig strip" }, yaxis(6), h("div", { class: "plot" }, frame), xaxis(5), h("div", { class: "units" }, h("span", {}, shortTitle(Y)), h("span", {}, shortTitle(X))))), curve, weighed));
 }

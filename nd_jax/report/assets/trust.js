@@ -24,7 +24,7 @@ function trustLines(t, about, ref) {
     why: t.silent ? `The same value on every one of ${count(about.count, "natural " + one)}. It may still answer to its optimised ${one}.` : `At least one of ${count(about.count, "natural " + one)} moves it.`,
   }, {
     name: "Dead", value: t.dead ? "yes" : "no",
-    why: t.dead ? `${sentence(ref.layer.reason[ref.i])} That is another thing than silence on the probing ${many}: here nothing that was searched for moves it.` : "The search moved it, from its own start or from one of the others that are tried.",
+    why: t.dead ? `${sentence(ref.layer.reason[ref.i] || "no response from any start")} That is another thing than silence on the probing ${many}: here nothing that was searched for moves it.` : "The search moved it, from its own start or from one of the others that are tried.",
   }, {
     name: "At its ceiling", value: t.saturated ? "yes" : "no",
     why: t.saturated ? `Saturated: going a fifth of the way back to the average natural ${one} costs next to nothing, so the ${one} could be weaker, or another, and do the same.` : `Going a fifth of the way back to the average natural ${one} costs activation: the unit is not saturated.`,

@@ -22,7 +22,7 @@ function weightsWords(w) {
   const way = w.towards === "input" ? "the network's input" : "the network's output", chain = w.through.join(", ");
   const what = w.through.length === 1 ? (w.towards === "input" ? `The filters of ${chain}, as they stand.` : `What ${chain} makes of a unit.`)
     : `Composed through ${chain} ${w.towards === "input" ? "back to" : "on to"} ${way}, every nonlinearity taken as a straight line: a sketch of what a unit ${w.towards === "input" ? "adds up" : "puts out"}.`;
-  const spot = " Drawn for the middle of the layer; a convolution does the same everywhere.";
+  const spot = w.placed ? " Drawn for the middle of the layer; a convolution does the same everywhere." : "";
   return what + spot + (w.signed ? " Orange adds, blue takes away, each unit up to its own largest weight." : " Drawn as the spectrogram of the sound that the weights are.");
 }
 function weightsPanel(w, slug, link) {

@@ -22,11 +22,12 @@ import optax
 from nd_jax import data
 from nd_jax.network import Network
 from nd_jax.training import hosts, parallel
-from nd_jax.training.gan.record import Line, Record, snapshot_steps
+from nd_jax.training.gan.record import Line, Record
 from nd_jax.training.gan.settings import Settings
 from nd_jax.training.gan.state import initial_state
 from nd_jax.training.gan.step import Gan, make_step
 from nd_jax.training.gan.task import GanTask, check
+from nd_jax.training.moments import snapshot_steps
 
 Tree = Any
 Watcher = Callable[[int, Network, Network], Mapping[str, float] | None]
