@@ -160,8 +160,8 @@ def look(
     if names:
         through = nd.parameterizations.parts(z=latent, label=nd.parameterizations.chosen(None))
         # Of each unit the class for which it answers most among random samples.
-        keys = jax.random.split(jax.random.key(seed), len(units) * starts)
-        z = np.asarray(generators.latent_of(generator).draw(keys))
+        size = generators.latent_of(generator).size
+        z = np.asarray(jax.random.normal(jax.random.key(seed), (len(units) * starts, size)))
         start = {"z": z, "label": {"index": np.repeat(usual.label[units], starts).astype(np.float32)}}
     made = {"transforms": (), **more}
     if names:
@@ -238,6 +238,7 @@ def _shaken(
     label = np.asarray(result.parameters["label"]["index"], np.int32) if isinstance(result.parameters, dict) else None
     for _ in range(_SHAKES):
         moved = (z + SHAKEN * draw.standard_normal(z.shape)).astype(np.float32)
+        moved = np.clip(moved, -1, 1) if generators.latent_of(generator).law == "uniform" else moved
         given = moved if label is None else {"z": moved, "label": label}
         values = np.asarray(taps.read(generator, given, [layer])[layer])
         total += values.reshape(len(z), -1, values.shape[-1]).mean(axis=1)[np.arange(len(z)), lanes]

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from nd_jax.bench.generated import components
 from nd_jax.bench.planted import Planted
 from nd_jax.domain import LogMel
 from nd_jax.visualize import Visualization, parameterizations, penalties, transforms, visualize_batch
@@ -19,6 +20,7 @@ QUIET, REST = 0.3, 0.1
 that is kept in the polish."""
 DEMO_QUIET, DEMO_REST = 1.0, 0.2
 """The same in `experiments/visualize.py`."""
+_COMPONENTS = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,6 +174,8 @@ def variants(base: Recipe, domain: LogMel, natural: np.ndarray) -> tuple[Recipe,
     """
     natural_scale = parameterizations.natural_scale(domain, natural).axis_scale
     maco, harmonic = parameterizations.maco(natural, domain), parameterizations.harmonic()
+    generator = components(natural, domain, min(_COMPONENTS, len(natural) - 1))
+    prior, free = (parameterizations.prior(generator, project=project) for project in (True, False))
 
     def change(name: str, idea: str, **fields: Any) -> Recipe:
         return dataclasses.replace(base, name=name, idea=idea, **fields)
@@ -196,6 +200,18 @@ def variants(base: Recipe, domain: LogMel, natural: np.ndarray) -> tuple[Recipe,
             adds=True,
         ),
         change("harmonic", "a sound of partials and noise", parameterization=lambda _: harmonic, adds=True),
+        change(
+            "generator prior",
+            "a generator of natural sound, its latent kept at its usual length",
+            parameterization=lambda _: prior,
+            adds=True,
+        ),
+        change(
+            "generator prior, free length",
+            "a generator of natural sound, its latent free",
+            parameterization=lambda _: free,
+            adds=True,
+        ),
         change("white spectrum", "1/f weights of the spectrum", parameterization=fourier(decay=0.0)),
         change("start 0.5", "start at -64 dB and not at -40 dB", parameterization=fourier(start=0.5)),
         change("start mean", "start at the mean of natural sound", parameterization=fourier(start="mean"), adds=True),
@@ -207,6 +223,16 @@ def variants(base: Recipe, domain: LogMel, natural: np.ndarray) -> tuple[Recipe,
         name = _words(item)
         found.append(change(f"no {name}", name, transforms=lambda _, rest=rest: rest))
     frame = domain.seconds_per_frame
+    for item in (transforms.latent_noise(0.3), transforms.latent_dropout(0.3)):
+        found.append(
+            change(
+                f"generator prior + {_words(item)}",
+                f"a generator of natural sound with {_words(item)}",
+                parameterization=lambda _: prior,
+                transforms=lambda _, item=item: (*usual, item),
+                adds=True,
+            )
+        )
     for item in (
         transforms.noise(level_db=-60.0),
         transforms.time_mask(0.1 * domain.frames * frame),
