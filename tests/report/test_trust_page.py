@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nd_jax import report
+from nd_jax.report import page
 from nd_jax.visualize.trust import Trust
 
 
@@ -119,6 +120,11 @@ def test_sounds_that_were_measured_are_not_made_again(ones, exemplars, tmp_path,
 
     monkeypatch.setattr(units, "sounds", refuse)
     report.atlas(ones, tmp_path / "page", trust=card_of(ones, waves=waves, others=None), weights=False, progress=False)
+
+
+def test_panels_stay_small():
+    sizes = [len(page.asset(f"{part}.{kind}").encode()) for part in page.PARTS for kind in ("js", "css")]
+    assert sum(sizes) < 20_000
 
 
 def test_a_page_without_cards_has_none(ones, tmp_path):
