@@ -21,6 +21,7 @@ _ROOMS = (
     "report",
     "taps",
     "training",
+    "tuning",
     "visualize",
 )
 _FROM_VISUALIZE = ("objectives", "parameterizations", "penalties", "transforms")
@@ -33,7 +34,20 @@ _NAMES = {
 }
 
 if TYPE_CHECKING:
-    from nd_jax import attribute, audio, data, dissect, domain, metrics, networks, report, taps, training, visualize
+    from nd_jax import (
+        attribute,
+        audio,
+        data,
+        dissect,
+        domain,
+        metrics,
+        networks,
+        report,
+        taps,
+        training,
+        tuning,
+        visualize,
+    )
     from nd_jax.domain import Domain
     from nd_jax.network import Network
     from nd_jax.storage import load
@@ -60,6 +74,7 @@ __all__ = [
     "taps",
     "training",
     "transforms",
+    "tuning",
     "visualize",
     "visualize_batch",
 ]

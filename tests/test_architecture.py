@@ -29,6 +29,7 @@ LEVELS = {
     "dissect": 5,
     "metrics": 5,
     "attribute": 6,
+    "tuning": 6,
     "report": 7,
     "bench": 8,
     "experiments": 9,

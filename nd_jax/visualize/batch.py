@@ -51,6 +51,7 @@ def visualize_batch(
     replicates: int | Sequence[int] = 1,
     inputs_per_lane: int = 1,
     scale: Any = None,
+    strengths: Any = None,
     chunk_size: int | None = None,
     devices: Sequence[jax.Device] | None = None,
     start: Any = None,
@@ -82,6 +83,9 @@ def visualize_batch(
         replicates would.
       scale: factor on the penalties, one number a lane or one for all, such as the spread of each unit's activation on
         natural inputs: a penalty's weight then means the same for every unit.
+      strengths: a factor for each of the penalties, then for each of the transforms how often it is applied, 0 to 1;
+        one row for all lanes or one a lane. They are arguments of the compiled program, so that lanes with other
+        strengths run side by side. None for all of them in full.
       chunk_size: lanes per compiled program on each device, rounded up to a multiple of 8; None picks from the memory
         that the compiled program needs.
       devices: where to run, the lanes spread over them; None for all local accelerators, or the (first) CPU device.
@@ -124,6 +128,7 @@ def visualize_batch(
         lanes, copies = bound, np.asarray(replicates, int)
     moments = snapshot_steps(steps, snapshots)
     scales = checks.spread_scale(scale, len(lanes))
+    factors = checks.spread_strengths(strengths, len(lanes), plan)
     given = None if start is None else checks.spread_start(start, len(lanes), plan, network)
     began = time.perf_counter()
     run = Run(
@@ -135,6 +140,7 @@ def visualize_batch(
         moments=moments,
         polish=polish,
         scale=scales,
+        strengths=factors,
         wish=chunk_size,
         devices=devices_of(devices),
         stop_when=stop_when,
@@ -155,7 +161,9 @@ def visualize_batch(
         ended=found.ended(),
         seconds=time.perf_counter() - began,
     )
-    return found.visualization(copies, scales, described, manifest.carried((plan.parameterization, plan.penalties)))
+    return found.visualization(
+        copies, scales, factors, described, manifest.carried((plan.parameterization, plan.penalties))
+    )
 
 
 def lane_keys(key: jax.Array, labels: Sequence[str], replicates: Sequence[int] | np.ndarray) -> jax.Array:
@@ -245,7 +253,12 @@ class _Found:
                 _put(self.all, int(lane), self._common(piece), row)
 
     def visualization(
-        self, copies: np.ndarray, scales: np.ndarray, described: dict[str, Any], carried: dict[str, Any]
+        self,
+        copies: np.ndarray,
+        scales: np.ndarray,
+        strengths: np.ndarray | None,
+        described: dict[str, Any],
+        carried: dict[str, Any],
     ) -> Visualization:
         """The result for the caller."""
         run, found = self.run, self.all
@@ -262,6 +275,7 @@ class _Found:
             objective=lanes,
             replicates=copies[found.lanes],
             scale=scales[found.lanes],
+            strengths=None if strengths is None else strengths[found.lanes],
             inputs=found.inputs,
             parameters=found.parameters,
             scores=found.scores,

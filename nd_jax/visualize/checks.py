@@ -8,7 +8,8 @@ import jax
 import numpy as np
 
 from nd_jax.visualize import leaving, objectives
-from nd_jax.visualize.program import start_lane, stirs_latent
+from nd_jax.visualize.program import start_lane
+from nd_jax.visualize.shaking import stirs_latent
 
 if TYPE_CHECKING:
     from nd_jax.network import Network
@@ -71,6 +72,26 @@ def spread_scale(scale: Any, lanes: int) -> np.ndarray:
     if numbers.shape not in ((), (lanes,)) or not np.all(np.isfinite(numbers)) or np.any(numbers < 0):
         raise ValueError(f"scale must be one number of 0 or more, or one for each of {lanes} lanes, got {scale!r}")
     return np.array(np.broadcast_to(numbers, (lanes,)))
+
+
+def spread_strengths(strengths: Any, lanes: int, plan: Plan) -> np.ndarray | None:
+    """(lanes, penalties + transforms) factors and chances, from such a row or one for each lane; None stays None.
+
+    Raises:
+      ValueError: another shape, a factor below 0, or a chance that is none.
+    """
+    if strengths is None:
+        return None
+    costs, moves = len(plan.penalties), len(plan.transforms)
+    numbers = np.asarray(strengths, np.float32)
+    if numbers.shape not in ((costs + moves,), (lanes, costs + moves)):
+        raise ValueError(
+            f"strengths are {costs} factors on penalties and {moves} chances of transforms, for all or for each of "
+            f"{lanes} lanes, got shape {numbers.shape}"
+        )
+    if not np.all(np.isfinite(numbers)) or np.any(numbers < 0) or np.any(numbers[..., costs:] > 1):
+        raise ValueError("strengths must be factors of 0 or more on penalties, and chances of 0 to 1 of transforms")
+    return np.array(np.broadcast_to(numbers, (lanes, costs + moves)))
 
 
 def check_probes(probes: Any, domain: Any) -> None:

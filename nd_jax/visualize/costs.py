@@ -17,26 +17,30 @@ def each(plan: Plan, function: Callable[..., Any]) -> Callable[..., Any]:
     return function if plan.inputs == 1 else jax.vmap(function)
 
 
-def of_input(plan: Plan, clock: Clock, x: Any, domain: Any) -> jax.Array:
+def of_input(plan: Plan, clock: Clock, x: Any, domain: Any, factors: jax.Array | None = None) -> jax.Array:
     """The weighted penalties of a lane's unperturbed inputs, a scalar."""
     total = jnp.zeros((), jnp.float32)
-    for item in plan.penalties:
+    for place, item in enumerate(plan.penalties):
         if is_of_parameters(item):
             continue
         if getattr(item, "couples", False):
             value = item(x, domain)
         else:
             value = jnp.sum(each(plan, lambda one, item=item: item(one, domain))(x))
-        total = total + _weight_now(item, clock) * value
+        total = total + _weight_now(item, clock, place, factors) * value
     return total
 
 
-def of_parameters(plan: Plan, clock: Clock, parameters: Any, domain: Any) -> jax.Array:
+def of_parameters(
+    plan: Plan, clock: Clock, parameters: Any, domain: Any, factors: jax.Array | None = None
+) -> jax.Array:
     """The weighted penalties of what is free, a scalar."""
     total = jnp.zeros((), jnp.float32)
-    for item in filter(is_of_parameters, plan.penalties):
+    for place, item in enumerate(plan.penalties):
+        if not is_of_parameters(item):
+            continue
         one = each(plan, lambda part, item=item: item.of(plan.parameterization, part, domain))
-        total = total + _weight_now(item, clock) * jnp.sum(one(parameters))
+        total = total + _weight_now(item, clock, place, factors) * jnp.sum(one(parameters))
     return total
 
 
@@ -45,7 +49,8 @@ def is_of_parameters(penalty: Any) -> bool:
     return getattr(penalty, "of_parameters", False)
 
 
-def _weight_now(penalty: Any, clock: Clock) -> jax.Array:
+def _weight_now(penalty: Any, clock: Clock, place: int, factors: jax.Array | None) -> jax.Array:
     """A penalty with `until` counts in full in that first share of the steps only (`penalties.early`)."""
     counts = clock.step < getattr(penalty, "until", 1.0) * clock.total
-    return penalty.weight * jnp.where(counts, 1.0, getattr(penalty, "rest", 0.0))
+    weight = penalty.weight * jnp.where(counts, 1.0, getattr(penalty, "rest", 0.0))
+    return weight if factors is None else weight * factors[place]

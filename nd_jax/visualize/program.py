@@ -19,6 +19,7 @@ from nd_jax.networks.layers import redirected_gradients
 from nd_jax.visualize import costs, leaving, narrow, objectives
 from nd_jax.visualize.arguments import Program, Still, joined
 from nd_jax.visualize.costs import each
+from nd_jax.visualize.shaking import render, shaken, stirred
 
 if TYPE_CHECKING:
     from nd_jax.network import Network
@@ -56,10 +57,12 @@ class Goal(NamedTuple):
     Attributes:
       terms: `objectives.Bound.arrays`.
       scale: factor on the penalties.
+      strengths: factors on each penalty, then chances of each transform; None where all are 1.
     """
 
     terms: Any
     scale: Any
+    strengths: Any = None
 
 
 class Clock(NamedTuple):
@@ -104,25 +107,27 @@ def _lane_step(plan: Plan, network: Network, lane: Lane, goal: Goal, keys: jax.A
     if lane.pace is not None:
         clock = clock._replace(step=lane.pace.step)
 
+    factors, chances = _strengths(plan, goal)
+
     def score(x: Any) -> tuple[jax.Array, jax.Array]:
-        shaken = _shaken(plan, keys, clock, x, domain)
-        scores, floors = score_of(plan, network, shaken, goal.terms, redirected)
+        moved = shaken(plan, keys, clock, x, domain, chances)
+        scores, floors = score_of(plan, network, moved, goal.terms, redirected)
         # Summed, so that the gradient of one input does not depend on how many there are.
         return jnp.sum(scores), jnp.any(jnp.abs(scores) > floors)
 
-    x, back = jax.vjp(lambda parameters: _stirred(plan, keys, clock, parameters, domain), lane.parameters)
+    x, back = jax.vjp(lambda parameters: stirred(plan, keys, clock, parameters, domain, chances), lane.parameters)
     (value, loud), climb = jax.value_and_grad(score, has_aux=True)(x)
     # The score's own gradient, not that of the penalties, says whether the unit answers at all.
     answers = _answers(plan, climb, loud)
     downhill = jax.tree.map(jnp.negative, climb)
     if not all(map(costs.is_of_parameters, plan.penalties)):
-        price, cost = jax.value_and_grad(lambda x: goal.scale * costs.of_input(plan, clock, x, domain))(x)
+        price, cost = jax.value_and_grad(lambda x: goal.scale * costs.of_input(plan, clock, x, domain, factors))(x)
         value, downhill = value - price, jax.tree.map(jnp.add, downhill, cost)
     (gradient,) = back(downhill)
     if any(map(costs.is_of_parameters, plan.penalties)):
-        price, cost = jax.value_and_grad(lambda free: goal.scale * costs.of_parameters(plan, clock, free, domain))(
-            lane.parameters
-        )
+        price, cost = jax.value_and_grad(
+            lambda free: goal.scale * costs.of_parameters(plan, clock, free, domain, factors)
+        )(lane.parameters)
         value, gradient = value - price, jax.tree.map(jnp.add, gradient, cost)
     gradient = _held(plan, gradient, clock)
     updates, state = plan.optimizer.update(gradient, _refreshed(plan, lane, clock), lane.parameters)
@@ -149,6 +154,13 @@ def _lane_step(plan: Plan, network: Network, lane: Lane, goal: Goal, keys: jax.A
     parameters, state = _kept(finite & going, (parameters, state), (lane.parameters, lane.optimizer))
     failed, moved, stuck = _kept(going, (failed, moved, stuck), (lane.failed, lane.moved, lane.stuck))
     return Lane(parameters, state, failed, moved, stuck, pace)
+
+
+def _strengths(plan: Plan, goal: Goal) -> tuple[jax.Array | None, jax.Array | None]:
+    """A lane's factors on the penalties and chances of the transforms."""
+    if goal.strengths is None:
+        return None, None
+    return goal.strengths[: len(plan.penalties)], goal.strengths[len(plan.penalties) :]
 
 
 def _kept(good: jax.Array, new: Any, old: Any) -> Any:
@@ -189,53 +201,9 @@ def _held(plan: Plan, gradient: Any, clock: Clock) -> Any:
     return each(plan, lambda one: plan.parameterization.hold(one, clock.step >= clock.polish))(gradient)
 
 
-def _render(plan: Plan, parameters: Any, domain: Any) -> Any:
-    return each(plan, lambda one: plan.parameterization.apply(one, domain))(parameters)
-
-
-def _stirred(plan: Plan, keys: jax.Array, clock: Clock, parameters: Any, domain: Any) -> Any:
-    """A lane's inputs, made from latents after the latent transforms of this step; as they are while polished."""
-    stirs = [(place, item) for place, item in enumerate(plan.transforms) if stirs_latent(plan, item)]
-    if not stirs:
-        return _render(plan, parameters, domain)
-
-    def one(key: jax.Array, free: Any) -> Any:
-        step_key = jax.random.fold_in(key, clock.step)
-
-        def stir(z: jax.Array) -> jax.Array:
-            moved = z
-            for place, item in stirs:
-                moved = item(jax.random.fold_in(step_key, place), moved, plan.parameterization.latent)
-            return jnp.where(clock.step < clock.polish, moved, z)
-
-        return plan.parameterization.apply(free, domain, stir)
-
-    return one(keys, parameters) if plan.inputs == 1 else jax.vmap(one)(keys, parameters)
-
-
-def stirs_latent(plan: Plan, transform: Any) -> bool:
-    """Whether a transform perturbs the latent that inputs are made from, and not the inputs themselves."""
-    return getattr(transform, "of_latent", False) and hasattr(plan.parameterization, "latent")
-
-
 def _typed(x: Any, domain: Any) -> Any:
     """x as the network takes it: up to here classes are floating-point numbers too, so that everything has a slope."""
     return jax.tree.map(lambda leaf, kind: leaf.astype(kind), x, domain.dtype)
-
-
-def _shaken(plan: Plan, keys: jax.Array, clock: Clock, x: Any, domain: Any) -> Any:
-    """A lane's inputs after the transforms of this step; as they are while they are polished."""
-    moves = [(place, item) for place, item in enumerate(plan.transforms) if not stirs_latent(plan, item)]
-    if not moves:
-        return x
-
-    def shake(key: jax.Array, one: Any) -> Any:
-        step_key = jax.random.fold_in(key, clock.step)
-        for place, transform in moves:
-            one = transform(jax.random.fold_in(step_key, place), one, domain)
-        return one
-
-    return jax.lax.cond(clock.step < clock.polish, each(plan, shake), lambda keys, x: x, keys, x)
 
 
 def score_of(
@@ -309,7 +277,7 @@ def _advance(
 
 def _evaluate(plan: Plan, network: Network, parameters: Any, goal: Goal) -> tuple[Any, jax.Array]:
     def one(parameters: Any, terms: Any) -> tuple[Any, jax.Array]:
-        x = _render(plan, parameters, network.input)
+        x = render(plan, parameters, network.input)
         return _typed(x, network.input), score_of(plan, network, x, terms)[0]
 
     return jax.vmap(one)(parameters, goal.terms)
@@ -317,7 +285,7 @@ def _evaluate(plan: Plan, network: Network, parameters: Any, goal: Goal) -> tupl
 
 def _respond(plan: Plan, network: Network, parameters: Any, goal: Goal) -> tuple[jax.Array, jax.Array, jax.Array]:
     def one(parameters: Any, terms: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
-        x = _render(plan, parameters, network.input)
+        x = render(plan, parameters, network.input)
 
         def score(x: Any) -> tuple[jax.Array, jax.Array]:
             scores, floors = score_of(plan, network, x, terms)

@@ -37,6 +37,7 @@ _FIELDS = (
     "snapshot_steps",
     "steps_done",
     "scale",
+    "strengths",
 )
 
 
@@ -62,6 +63,7 @@ class Visualization:
         "probe 203".
       scale: (n,) the factor on the penalties; None for results of before there was one.
       manifest: versions, key, settings, time: what `rerun` needs.
+      strengths: (n, penalties + transforms) factors on penalties and chances of transforms; None for all in full.
       objective: what each lane climbed, for `rerun`; None for results of different objectives that were joined.
       carried: arrays and networks that the settings name by their fingerprint. Arrays are saved with the result;
         networks (a generator) are not.
@@ -87,6 +89,7 @@ class Visualization:
     scale: np.ndarray | None = None
     carried: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     stopped: tuple[str, ...] = ()
+    strengths: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -135,6 +138,7 @@ class Visualization:
             starts=tuple(self.starts[i] for i in index) if self.starts else (),
             stopped=tuple(self.stopped[i] for i in index) if self.stopped else (),
             scale=None if self.scale is None else self.scale[index],
+            strengths=None if self.strengths is None else self.strengths[index],
         )
 
     def _index(self, lanes: Any) -> np.ndarray:
@@ -182,6 +186,7 @@ class Visualization:
         index = self._index(lanes)
         settings.setdefault("replicates", self.replicates[index])
         settings.setdefault("scale", None if self.scale is None else self.scale[index])
+        settings.setdefault("strengths", None if self.strengths is None else self.strengths[index])
         from_probes = [self.labels[i] for i in index if self.starts and self.starts[i].startswith("probe ")]
         if from_probes and "probes" not in changes:
             raise ValueError(
@@ -346,7 +351,7 @@ def concatenate(results: Sequence[Visualization]) -> Visualization:
         },
         **{
             name: join(name, 0)
-            for name in ("units", "replicates", "inputs", "parameters", "scores", "steps_done", "scale")
+            for name in ("units", "replicates", "inputs", "parameters", "scores", "steps_done", "scale", "strengths")
         },
         **{name: join(name, 1) for name in ("history", "snapshots")},
     }

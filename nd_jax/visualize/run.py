@@ -80,6 +80,7 @@ class Run:
         moments: tuple[int, ...],
         polish: float,
         scale: np.ndarray,
+        strengths: np.ndarray | None = None,
         wish: int | None,
         devices: Sequence[jax.Device],
         stop_when: leaving.Converged | None = None,
@@ -87,7 +88,7 @@ class Run:
         self.lanes, self.keys, self.steps, self.moments = lanes, keys, steps, moments
         # Without a step there is nothing to leave early.
         self.stop_when = stop_when if steps else None
-        self._goals = program.Goal(lanes.arrays, np.asarray(scale, np.float32))
+        self._goals = program.Goal(lanes.arrays, np.asarray(scale, np.float32), strengths)
         self._total = (jnp.asarray(steps, jnp.int32), jnp.asarray(steps - round(polish * steps), jnp.int32))
         alone = len(devices) == 1 and devices[0] == jax.local_devices()[0]
         mesh = None if alone else Mesh(np.asarray(devices), (program.LANES,))
