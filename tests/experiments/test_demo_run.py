@@ -57,6 +57,16 @@ def test_results_can_be_read_again(short_demo):
         assert json.loads((path / "manifest.json").read_text())["manifest"]["settings"]["steps"] == 4
 
 
+def test_every_unit_has_a_trust_card_and_weights(short_demo):
+    folder, printed = short_demo
+    assert re.search(r"trust \d+ s", printed)
+    for path in (folder / "out" / "atlas").glob("atlas-*/*.js"):
+        text = path.read_text()
+        data = json.loads(text[text.index(",") + 1 : -3])
+        assert all("ratio" in unit["trust"] for unit in data["units"].values())
+        assert data["trust"]["count"] == 57 and data["weights"]["through"]
+
+
 def test_a_wrong_name_is_one_line(tmp_path):
     done = run_script(tmp_path, "--layers", "block1/convv", "--steps", "4")
     assert done.returncode != 0

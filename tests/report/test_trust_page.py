@@ -143,7 +143,7 @@ def test_every_line_explains_itself(driver, pages, opened, form):
         words = page.run("return [...document.querySelectorAll('.ask')].map(n => n.innerText)")
         assert "2.5 ×" in words[0] and "50 %" in words[1] and words[4].endswith("no")
         assert ("0.75" if form == "full" else "not measured") in words[2]
-        assert ("0.5" if form == "full" else "no earlier layer") in words[3]
+        assert ("0.50" if form == "full" else "no earlier layer") in words[3]
         said = []
         for place in range(7):
             page.run(f"document.querySelectorAll('.ask')[{place}].focus()")
