@@ -91,6 +91,10 @@ class Settings:
     """Perturb the input at every step of the first half, within what the network takes for the same sound."""
     learning_rate: float = 0.05
     """Of Adam."""
+    until_converged: bool = False
+    """Units stop when they have converged, and others take their places; steps is then the most (docs/speed.md)."""
+    tuned: pathlib.Path | None = None
+    """Penalties and transforms from experiments/tune_settings.py, layer by layer, in place of quiet and transforms."""
     chunk_size: int | None = None
     """Units per compiled program; by default from the size of the layers."""
     seed: int = 0
@@ -224,6 +228,21 @@ def _penalties(
     return (nd.penalties.early(quiet, rest=0.2),)
 
 
+def _chosen(
+    network: nd.Network, layer: str, exemplars: nd.dissect.Exemplars | None, settings: Settings
+) -> dict[str, Any]:
+    """What regularises a layer: this script's own recipe, or what was measured to be right."""
+    made = {
+        "parameterization": _parameterization(network, settings),
+        "transforms": None if settings.transforms else (),
+        "penalties": _penalties(network, layer, exemplars, settings),
+    }
+    if settings.tuned is None:
+        return made
+    given = nd.tuning.load(settings.tuned).check(network)(layer)
+    return made | {name: given[name] for name in ("transforms", "penalties", "strengths", "scale")}
+
+
 def _parameterization(network: nd.Network, settings: Settings) -> Any:
     """Large structure only, unless asked: sounds of pitch units keep their pitch more often so (docs/priors.md)."""
     return nd.parameterizations.fourier(fine=settings.fine) if network.input.kind == "log_mel" else None
@@ -247,11 +266,11 @@ def _layer(
     network: nd.Network, layer: str, units: range, exemplars: nd.dissect.Exemplars | None, settings: Settings
 ) -> nd.Visualization | None:
     folder = settings.out / "results" / slug(layer)
-    penalties = _penalties(network, layer, exemplars, settings)
+    chosen = _chosen(network, layer, exemplars, settings)
     # Among the clips that are kept is the strongest of every unit: what a unit that does not answer is restarted from.
     probes = None if exemplars is None else exemplars.inputs
     if settings.resume:
-        kept = _kept(folder, network, layer, units, penalties, probes, settings)
+        kept = _kept(folder, network, layer, units, chosen, probes, settings)
         if kept is not None:
             print(f"{layer}: {_count([kept])}, kept from an earlier run")
             return kept
@@ -261,14 +280,13 @@ def _layer(
             network,
             nd.objectives.channel(layer, units),
             key=jax.random.key(settings.seed),
-            parameterization=_parameterization(network, settings),
-            transforms=None if settings.transforms else (),
-            penalties=penalties,
             optimizer=nd.visualize.adam(settings.learning_rate),
             steps=settings.steps,
+            stop_when=nd.visualize.converged() if settings.until_converged else None,
             snapshots=settings.snapshots,
             chunk_size=settings.chunk_size,
             probes=probes,
+            **chosen,
         )
     except KeyboardInterrupt:
         return None
@@ -284,7 +302,7 @@ def _kept(
     network: nd.Network,
     layer: str,
     units: range,
-    penalties: tuple[Any, ...],
+    chosen: Mapping[str, Any],
     probes: np.ndarray | None,
     settings: Settings,
 ) -> nd.Visualization | None:
@@ -301,17 +319,22 @@ def _kept(
         made["settings"]["steps"],
         made["settings"]["penalties"],
         made["settings"]["parameterization"],
-        bool(made["settings"]["transforms"]),
+        made["settings"]["transforms"],
+        made["settings"].get("stop_when"),
+        None if found.strengths is None else found.strengths[0].tolist(),
         made["settings"]["optimizer"],
         made["key"]["data"][-1],
     )
+    moves = chosen["transforms"]
     asked = (
         digest(network),
         tuple(f"{layer}:{unit}" for unit in units),
         settings.steps,
-        [manifest.plain(item) for item in penalties],
+        [manifest.plain(item) for item in chosen["penalties"]],
         manifest.plain(_parameterization(network, settings) or nd.parameterizations.default(network.input)),
-        settings.transforms and bool(nd.transforms.default(network.input)),
+        [manifest.plain(item) for item in (nd.transforms.default(network.input) if moves is None else moves)],
+        manifest.plain(nd.visualize.converged()) if settings.until_converged else None,
+        np.asarray(chosen["strengths"], np.float32).tolist() if "strengths" in chosen else None,
         optimizers.name_of(nd.visualize.adam(settings.learning_rate)),
         settings.seed,
     )
