@@ -8,6 +8,7 @@
 | `baselines.py`   | what stands in their place                                                          |
 | `gradients.py`   | `saliency`, `input_x_gradient`, `smooth_grad`, `integrated_gradients`, `grad_cam`   |
 | `rise.py`        | `rise`: random masks                                                                |
+| `masks.py`       | `mask`: meaningful and extremal perturbation                                        |
 | `faithful.py`    | `insertion_deletion`, `faithfulness`, `mask_of`                                     |
 | `targets.py`     | what is explained: classes and objectives                                           |
 | `attribution.py` | `Attribution`, what all of them give                                                |
@@ -17,6 +18,7 @@ from nd_jax.attribute.attribution import Attribution
 from nd_jax.attribute.baselines import baseline_of
 from nd_jax.attribute.faithful import Curves, Faithfulness, faithfulness, insertion_deletion, mask_of
 from nd_jax.attribute.gradients import grad_cam, input_x_gradient, integrated_gradients, saliency, smooth_grad
+from nd_jax.attribute.masks import MaskedInput, mask
 from nd_jax.attribute.occlusion import occlusion
 from nd_jax.attribute.rise import rise
 from nd_jax.attribute.spectra import TimeFrequency, onsets
@@ -27,6 +29,7 @@ __all__ = [
     "Curves",
     "Faithfulness",
     "Grid",
+    "MaskedInput",
     "TimeFrequency",
     "bands",
     "baseline_of",
@@ -36,6 +39,7 @@ __all__ = [
     "input_x_gradient",
     "insertion_deletion",
     "integrated_gradients",
+    "mask",
     "mask_of",
     "occlusion",
     "onsets",

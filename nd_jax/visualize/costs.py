@@ -50,7 +50,12 @@ def is_of_parameters(penalty: Any) -> bool:
 
 
 def _weight_now(penalty: Any, clock: Clock, place: int, factors: jax.Array | None) -> jax.Array:
-    """A penalty with `until` counts in full in that first share of the steps only (`penalties.early`)."""
+    """A penalty with `until` counts in full in that first share of the steps only (`penalties.early`).
+
+    One with `growth` counts so many times as much with every step.
+    """
     counts = clock.step < getattr(penalty, "until", 1.0) * clock.total
     weight = penalty.weight * jnp.where(counts, 1.0, getattr(penalty, "rest", 0.0))
+    if getattr(penalty, "growth", 1.0) != 1.0:
+        weight = weight * penalty.growth ** clock.step.astype(jnp.float32)
     return weight if factors is None else weight * factors[place]
