@@ -18,7 +18,8 @@ pytestmark = pytest.mark.slow
 def run_script(folder: pathlib.Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs experiments/visualize.py in an empty folder, with warnings as errors."""
     command = [sys.executable, "-W", "error", str(REPOSITORY / "experiments" / "visualize.py"), *arguments]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "COLUMNS": "100"}
+    paths = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(REPOSITORY)]))
+    environment = os.environ | {"PYTHONPATH": paths, "COLUMNS": "100"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 
