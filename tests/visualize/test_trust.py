@@ -15,7 +15,7 @@ import nd_jax as nd
 from nd_jax import audio, objectives
 from nd_jax.domain import Image, LogMel, Waveform
 from nd_jax.visualize import trust
-from nd_jax.visualize.trust import agreement, measuring, paths
+from nd_jax.visualize.trust import agreement, measuring, paths, reading
 
 
 class Fooled(nn.Module):
@@ -203,6 +203,20 @@ def test_a_kernel_that_begins_at_zero_is_shuffled():
     made = twin.variables["params"]["top"]
     assert sorted(made["kernel"].ravel()) == sorted(kernel.ravel()) and not np.array_equal(made["kernel"], kernel)
     chex.assert_trees_all_equal(np.asarray(made["bias"]), np.zeros(5, np.float32))
+
+
+def test_large_layers_are_read_a_few_inputs_at_a_time(monkeypatch):
+    network = nd.Network(Bend(), {"params": {"out": {"kernel": np.eye(3, dtype=np.float32)}}}, input=Image((2, 2, 1)))
+    inputs = np.random.default_rng(0).uniform(0.2, 0.8, (41, 2, 2, 1)).astype(np.float32)
+    reader = reading.Reader(objectives.channel("out").bind(network), ["out"])
+    assert reading.batch_size(network, ["out"]) == reading.BATCH
+    at_once, vectors = reader.heard(network, inputs)
+    monkeypatch.setattr(reading, "NUMBERS", 3 * 7)
+    assert reading.batch_size(network, ["out"]) == 7
+    few, same = reader.heard(network, inputs)
+    chex.assert_trees_all_close((few, same), (at_once, vectors), atol=1e-6)
+    chex.assert_trees_all_close(reader.own(network, inputs[:3]), np.diagonal(at_once[:3]), atol=1e-6)
+    assert at_once.shape == (41, 3) and vectors["out"].shape == (41, 3)
 
 
 def test_joined_results_and_too_little_nature_are_refused():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,6 +20,8 @@ from nd_jax.visualize.result import Visualization
 
 BATCH = 32
 LANES = 64
+NUMBERS = 1 << 24
+"""Activations that are read at once: fewer inputs a batch in networks with large layers."""
 WIDTH = 1024
 """Numbers of a layer that a vector keeps, chosen once: rank correlations of so many are exact to a few hundredths."""
 
@@ -62,7 +64,7 @@ class Reader:
         """The same, and {layer: (inputs, numbers)}: at most `WIDTH` numbers, averaged over time where there is any."""
         every = np.arange(len(self.lanes))
         parts, found = [], {layer: list[np.ndarray]() for layer in self.layers}
-        for batch, places in _batches(inputs):
+        for batch, places in _batches(inputs, batch_size(network, self._read)):
             activations = taps.read(network, batch, self._read)
             parts.append(self._scores(activations, every)[: len(places)])
             for layer, vectors in self._vectors(network, activations).items():
@@ -76,7 +78,7 @@ class Reader:
     def own_heard(self, network: Network, inputs: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The same, and the vectors."""
         parts, found = [], {layer: list[np.ndarray]() for layer in self.layers}
-        for batch, places in _batches(inputs):
+        for batch, places in _batches(inputs, batch_size(network, self._read)):
             activations = taps.read(network, batch, self._read)
             parts.append(np.diagonal(self._scores(activations, places)))
             for layer, vectors in self._vectors(network, activations).items():
@@ -106,7 +108,7 @@ class Reader:
 def maps(network: Network, inputs: Any, layer: str) -> np.ndarray:
     """(inputs, time, numbers) of one layer, at most `WIDTH` numbers; one step where it has no time axis."""
     parts = []
-    for batch, places in _batches(inputs):
+    for batch, places in _batches(inputs, batch_size(network, [layer])):
         value = np.asarray(taps.read(network, batch, layer)[layer])[: len(places)]
         axis = time_axis(network.input, value.shape[1:])
         value = value[:, None] if axis is None else np.moveaxis(value, axis, 1)
@@ -128,12 +130,18 @@ def chosen(size: int) -> np.ndarray:
     return np.sort(np.random.default_rng(0).permutation(size)[:WIDTH])
 
 
-def _batches(inputs: Any) -> Iterator[tuple[Any, np.ndarray]]:
+def batch_size(network: Network, layers: Iterable[str]) -> int:
+    """Inputs that are read at once, so that their activations in some layers stay within `NUMBERS`."""
+    size = sum(int(np.prod(taps.layer_shape(network, layer), dtype=np.int64)) for layer in layers)
+    return int(np.clip(NUMBERS // max(size, 1), 1, BATCH))
+
+
+def _batches(inputs: Any, size: int) -> Iterator[tuple[Any, np.ndarray]]:
     """Batches of one size, the last filled up with its own examples, and the places of those that are meant."""
     total = count_of(inputs)
-    for start in range(0, total, BATCH):
-        places = np.arange(start, min(start + BATCH, total))
-        yield jax.tree.map(jnp.asarray, rows(inputs, np.resize(places, BATCH))), places
+    for start in range(0, total, size):
+        places = np.arange(start, min(start + size, total))
+        yield jax.tree.map(jnp.asarray, rows(inputs, np.resize(places, size))), places
 
 
 @functools.partial(jax.jit, static_argnames="spec")
