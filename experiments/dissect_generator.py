@@ -6,7 +6,7 @@
 
 "Neural Dissection" announced this ("hidden unit -> latent -> output"), and two questions with it. They are measured
 too: is the latent space orthogonal (Gram matrices of the generator's Jacobian), and do noise and dropout on the latent
-help, at equal steps? Each command takes about 2 minutes on 2 idle cores. Expect for dcgan_mnist: all latents at the
+help, at equal steps? Each command takes about 5 minutes on 2 idle cores. Expect for dcgan_mnist: all latents at the
 usual length (percentile 50), units of `features` at their exact optimum sqrt(d) ||w||; docs/generator_priors.md has all
 figures.
 
@@ -28,6 +28,7 @@ import numpy as np
 import nd_jax as nd
 from nd_jax import generators, metrics, taps
 from nd_jax.experiments import dissect_generator_page as page
+from nd_jax.experiments import dissect_generator_results as results
 from nd_jax.network import digest
 from nd_jax.runtime import command_line, enable_compilation_cache
 from nd_jax.visualize import optimizers
@@ -129,7 +130,7 @@ def _units(generator: nd.Network, settings: Settings) -> dict[str, np.ndarray]:
     return found
 
 
-def natural(generator: nd.Network, layers: Sequence[str], settings: Settings) -> dict[str, page.Usual]:
+def natural(generator: nd.Network, layers: Sequence[str], settings: Settings) -> dict[str, results.Usual]:
     """Activations of all units of some layers, mean over positions, on random latents."""
     given = generators.inputs(generator, settings.seed + 2, settings.samples)
     rows: dict[str, list[np.ndarray]] = {layer: [] for layer in layers}
@@ -138,14 +139,14 @@ def natural(generator: nd.Network, layers: Sequence[str], settings: Settings) ->
         for layer, values in taps.read(generator, part, list(layers)).items():
             rows[layer].append(np.asarray(values).reshape(len(values), -1, values.shape[-1]).mean(axis=1))
     labels = given["label"] if isinstance(given, dict) else None
-    return {layer: page.Usual.of(np.concatenate(parts), labels) for layer, parts in rows.items()}
+    return {layer: results.Usual.of(np.concatenate(parts), labels) for layer, parts in rows.items()}
 
 
 def look(
     generator: nd.Network,
     layer: str,
     units: np.ndarray,
-    usual: page.Usual,
+    usual: results.Usual,
     settings: Settings,
     *,
     starts: int,
@@ -182,21 +183,23 @@ def look(
     )
 
 
-def _layer(generator: nd.Network, layer: str, units: np.ndarray, usual: page.Usual, settings: Settings) -> page.Found:
+def _layer(
+    generator: nd.Network, layer: str, units: np.ndarray, usual: results.Usual, settings: Settings
+) -> results.Found:
     decides = [digest(generator), layer, units.tolist(), settings.starts, settings.steps, settings.learning_rate]
     path = settings.out.expanduser() / "results" / f"{slug(layer)}.npz"
-    kept = page.Found.read(path, [*decides, settings.seed, settings.samples])
+    kept = results.Found.read(path, [*decides, settings.seed, settings.samples])
     if kept is not None:
         return kept
     result = look(generator, layer, units, usual, settings, starts=settings.starts, seed=settings.seed)
-    found = page.Found.of(result, generator, units, settings.starts)
+    found = results.Found.of(result, generator, units, settings.starts)
     found.save(path, [*decides, settings.seed, settings.samples])
     return found
 
 
 def compare(
-    generator: nd.Network, chosen: Mapping[str, np.ndarray], usual: Mapping[str, page.Usual], settings: Settings
-) -> dict[str, page.Helped]:
+    generator: nd.Network, chosen: Mapping[str, np.ndarray], usual: Mapping[str, results.Usual], settings: Settings
+) -> dict[str, results.Helped]:
     """Scores reached with each perturbation to the end of the run, at equal steps, and what is left when shaken."""
     found: dict[str, list[np.ndarray]] = {name: [] for name in PERTURBATIONS}
     for layer, units in chosen.items():
@@ -217,21 +220,21 @@ def compare(
             )
             scores = result.scores.reshape(-1, 2)
             held = _shaken(generator, layer, some, result, settings).reshape(-1, 2)
-            z = page.latents_of(result, generator).reshape(len(some), 2, -1)
+            z = results.latents_of(result, generator).reshape(len(some), 2, -1)
             agree = np.sum(z[:, 0] * z[:, 1], axis=1) / np.prod(np.linalg.norm(z, axis=2), axis=1)
             # In standard deviations above the mean on random latents, so that layers can stand together.
             best = (scores.max(axis=1) - mean) / spread
             kept = (held.mean(axis=1) - mean) / spread
             found[name].append(np.stack([best, kept, agree]))
         print(f"noise and dropout: {layer}", flush=True)
-    return {name: page.Helped(*np.concatenate(parts, axis=1)) for name, parts in found.items()}
+    return {name: results.Helped(*np.concatenate(parts, axis=1)) for name, parts in found.items()}
 
 
 def _shaken(
     generator: nd.Network, layer: str, units: np.ndarray, result: nd.Visualization, settings: Settings
 ) -> np.ndarray:
     """Activations (lanes,) after the latents found were moved by normal noise, the mean over some moves."""
-    z = page.latents_of(result, generator)
+    z = results.latents_of(result, generator)
     draw = np.random.default_rng(settings.seed)
     lanes = np.repeat(units, len(z) // len(units))
     total = np.zeros(len(z))

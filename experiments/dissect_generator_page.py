@@ -5,136 +5,25 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 import nd_jax as nd
 from nd_jax import generators, metrics
+from nd_jax.experiments.dissect_generator_results import Found, Helped, Usual, exact_optimum
 from nd_jax.report import pictures
 from nd_jax.report.leaflet import Leaflet
 from nd_jax.report.sheets import drafted, pictures_of, replace
 from nd_jax.runtime import require
-from nd_jax.visualize.parameterizations.latents import norm_percentile, projected
+from nd_jax.visualize.parameterizations.latents import norm_percentile
 
 # Wong 2011, "Points of view: Color blindness".
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _MARKS = "os^Dv<>"
 _PAIRS = 8
 _CELLS = 14
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Usual:
-    """Activations of a layer's units on random latents.
-
-    Attributes:
-      mean, spread, most: (units,), mean, standard deviation and 99.9th percentile.
-      label: (units,), the class of the sample that excites a unit most; 0 without classes.
-    """
-
-    mean: np.ndarray
-    spread: np.ndarray
-    most: np.ndarray
-    label: np.ndarray
-
-    @staticmethod
-    def of(values: np.ndarray, labels: np.ndarray | None) -> Usual:
-        """From (samples, units)."""
-        best = values.argmax(axis=0)
-        chosen = np.zeros(values.shape[1], int) if labels is None else np.asarray(labels)[best]
-        return Usual(values.mean(axis=0), values.std(axis=0), np.quantile(values, 0.999, axis=0), chosen)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Found:
-    """The latents of a layer's units, the best of some starts each.
-
-    Attributes:
-      units: (n,).
-      z: (n, size); label: (n,), the class that is asked for.
-      scores: (n,); outputs: (n, *output.shape).
-      agreement: (n,), cosine of the latents of the two best starts; NaN with one.
-    """
-
-    units: np.ndarray
-    z: np.ndarray
-    label: np.ndarray
-    scores: np.ndarray
-    outputs: np.ndarray
-    agreement: np.ndarray
-
-    @staticmethod
-    def of(result: nd.Visualization, generator: nd.Network, units: np.ndarray, starts: int) -> Found:
-        """From a run with `starts` lanes a unit."""
-        scores = result.scores.reshape(-1, starts)
-        order = np.argsort(-scores, axis=1)
-        rows = np.arange(len(units))
-        z = latents_of(result, generator).reshape(len(units), starts, -1)
-        agreement = np.full(len(units), np.nan)
-        if starts > 1:
-            one, other = z[rows, order[:, 0]], z[rows, order[:, 1]]
-            agreement = np.sum(one * other, axis=1) / (np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1))
-        best = z[rows, order[:, 0]].astype(np.float32)
-        label = np.zeros(len(units), int)
-        given: Any = best
-        if generators.classes_of(generator):
-            label = np.asarray(result.parameters["label"]["index"]).reshape(-1, starts)[:, 0].astype(np.int32)
-            given = {"z": best, "label": label}
-        made = generators.make(generator, given)
-        return Found(units, best, label, scores.max(axis=1), made, agreement)
-
-    def save(self, path: pathlib.Path, decides: Sequence[Any]) -> None:
-        """Writes an npz file in one step."""
-        arrays = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        with drafted(path) as draft, open(draft, "wb") as file:
-            np.savez(file, decides=json.dumps(list(decides)), **arrays)
-
-    @staticmethod
-    def read(path: pathlib.Path, decides: Sequence[Any]) -> Found | None:
-        """What `save` wrote for the same settings; None for anything else."""
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                if str(stored["decides"]) != json.dumps(list(decides)):
-                    return None
-                return Found(**{field.name: stored[field.name] for field in dataclasses.fields(Found)})
-        except (OSError, KeyError, ValueError):
-            return None
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Helped:
-    """What a perturbation was worth.
-
-    Attributes:
-      best: (units,), the score, in standard deviations above the mean on random latents.
-      shaken: (units,), the same after the latent was moved.
-      agreement: (units,), cosine of the latents of two starts.
-    """
-
-    best: np.ndarray
-    shaken: np.ndarray
-    agreement: np.ndarray
-
-
-def latents_of(result: nd.Visualization, generator: nd.Network) -> np.ndarray:
-    """What the generator was given, (lanes, size)."""
-    free = result.parameters["z"] if isinstance(result.parameters, dict) else result.parameters
-    return np.asarray(projected(jnp.asarray(free), generators.latent_of(generator)))
-
-
-def exact_optimum(generator: nd.Network, layer: str, units: np.ndarray) -> np.ndarray | None:
-    """sqrt(d) ||w||, the most that a dense layer right behind a normal latent can give; None for any other layer."""
-    latent = generators.latent_of(generator)
-    found = generator.variables["params"].get(layer, {})
-    if latent.law != "normal" or layer != next(iter(nd.taps.layers(generator))) or set(found) != {"kernel"}:
-        return None
-    kernel = np.asarray(found["kernel"])
-    if kernel.ndim != 2 or kernel.shape[0] != latent.size:
-        return None
-    return np.sqrt(latent.size) * np.linalg.norm(kernel[:, units], axis=0)
 
 
 def figures(

@@ -9,8 +9,8 @@ sound x stays as it is, a mask m is free, one number a frame or band, averaged o
 (1 - m) * silence climbs the objective of its class, the logit minus the mean of the others. Every lane of one sound
 pays another price for what it keeps; of the lanes that are still recognised, the one that keeps least counts.
 
-About 1 minute on 2 idle cores for 20 sounds. Expect: half a digit or less is enough (docs/generator_priors.md); the
-same mask moved along the axis, which says how much the choice matters, is recognised less often.
+About 2 minutes on 2 idle cores for 20 sounds. Expect: about half of what sounds in a digit is enough; the same mask
+moved along the axis, which says how much the choice matters, is recognised in 3 of 10 cases (docs/generator_priors.md).
 
 OUT/index.html is the page with the kept and the removed part of each sound, OUT/figures.json has all numbers.
 """

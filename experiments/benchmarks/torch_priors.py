@@ -1,8 +1,10 @@
 """The other side of `benchmark_priors.py`: the same generators and classifiers in PyTorch, from our variables.
 
-Two ways to climb, both without gradients of weights:
+Three ways to climb, all without gradients of weights:
 
-  one_at_a_time   as "Activation Maximization with a Prior in Speech Data" does it: one latent after the other
+  source_loop     that of "Activation Maximization with a Prior in Speech Data" as its code runs, one latent after the
+                  other, without its printing and plotting
+  one_at_a_time   the same without what does not belong to the climb
   batched         all latents in one batch by hand
 """
 
@@ -38,6 +40,7 @@ class Pair(nn.Module):
             self.cuda()
 
     def forward(self, z: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        """Logits."""
         return self.classifier(self.generator(z, label))
 
 
@@ -216,6 +219,36 @@ def one_at_a_time(pair: Pair, z: np.ndarray, targets: np.ndarray, labels: np.nda
     """`batched`, one latent after the other."""
     rows = (slice(index, index + 1) for index in range(len(z)))
     return np.concatenate([batched(pair, z[row], targets[row], labels[row], steps) for row in rows])
+
+
+def source_loop(pair: Pair, z: np.ndarray, targets: np.ndarray, labels: np.ndarray, steps: int) -> np.ndarray:
+    """As the source's code runs.
+
+    At every step the classifier is asked again for its probabilities, these and the loss
+    are brought to the host, and the graph is kept; returns the last margins, (n,).
+    """
+    device, found = next(pair.buffers()).device, []
+    for row in range(len(z)):
+        free = torch.tensor(z[row : row + 1], device=device, requires_grad=True)
+        wanted, label = (torch.as_tensor(each[row : row + 1], device=device) for each in (targets, labels))
+        mean: Any = 0
+        square: Any = 0
+        kept = []
+        for step in range(steps):
+            made = pair.generator(free, label)
+            kept.append(torch.softmax(pair.classifier(made), 1).detach().cpu().numpy())
+            scores = pair.classifier(made)
+            own = scores[0, wanted[0]]
+            rest = (torch.sum(scores[0]) - own) / (scores.shape[1] - 1)
+            loss = -own + rest + 100.0 * torch.sum(free**2) / pair.values
+            gradient = torch.autograd.grad(loss, free, retain_graph=True)[0]
+            mean = 0.9 * mean + 0.1 * gradient
+            square = 0.999 * square + 0.001 * gradient**2
+            free = free - 0.01 * 0.99**step / ((square / 0.001) ** 0.5 + 1e-8) * (mean / 0.1)
+            kept.append(loss.detach().cpu().numpy())
+        with torch.no_grad():
+            found.append(_margins(pair, free, wanted, label).cpu().numpy())
+    return np.concatenate(found)
 
 
 def _margins(pair: Pair, z: torch.Tensor, wanted: torch.Tensor, label: torch.Tensor) -> torch.Tensor:

@@ -27,6 +27,7 @@ def test_every_contender_finds_the_same(name):
     chex.assert_trees_all_close(
         torch_priors.one_at_a_time(pair, *few, steps=case.steps), ours[:2], rtol=2e-4, atol=2e-3
     )
+    chex.assert_trees_all_close(torch_priors.source_loop(pair, *few, steps=case.steps), ours[:2], rtol=2e-4, atol=2e-3)
     begin = torch_priors.batched(pair, *given, steps=0)
     assert np.abs(ours - begin).max() > 0.05, "nothing moved: the comparison says nothing"
 

@@ -11,7 +11,7 @@ from generator_networks import NAMES, generator
 import nd_jax as nd
 from nd_jax import generators
 from nd_jax.experiments import dissect_generator
-from nd_jax.experiments import dissect_generator_page as page
+from nd_jax.experiments import dissect_generator_results as results
 
 FAST = ("--units", "3", "--samples", "64", "--jacobians", "2", "--compared", "2", "--shown", "2", "--starts", "2")
 
@@ -57,7 +57,7 @@ def test_a_generator_with_classes_is_asked_for_the_best(tmp_path):
     dissect_generator.run(settings)
     network = nd.load(folder)
     usual = dissect_generator.natural(network, ["conv2"], settings)["conv2"]
-    found = page.Found.of(
+    found = results.Found.of(
         dissect_generator.look(network, "conv2", np.asarray([0, 3]), usual, settings, starts=2, seed=0),
         network,
         np.asarray([0, 3]),
