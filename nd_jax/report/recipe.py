@@ -156,7 +156,7 @@ def _stored_code(stored: Any) -> tuple[str, str, list[str]]:
 
     left: list[str] = []
     imports: dict[str, None] = {}
-    known = manifest._classes()
+    known = manifest.classes()
 
     def code(node: Any) -> str:
         if isinstance(node, list):

@@ -192,7 +192,7 @@ def _rebuild(what: str, stored: Any, carried: Mapping[str, Any] | None = None) -
     if "network" in stored:
         return (carried or {}).get(stored["digest"]) or _shipped(what, stored["network"], stored["digest"])
     fields = {name: _rebuild(what, value, carried) for name, value in stored.items() if name != "is"}
-    known = _classes()
+    known = classes()
     if stored["is"] == CUSTOM:
         raise ValueError(f"this run used a {what} of your own, which a manifest cannot hold: pass it by hand")
     if stored["is"] not in known:
@@ -213,7 +213,8 @@ def _shipped(what: str, name: str, wanted: str) -> Network:
     return found
 
 
-def _classes() -> dict[str, type]:
+def classes() -> dict[str, type]:
+    """The settings that a manifest may name, by class name: the dataclasses of `nd_jax.visualize`."""
     import importlib
     import pkgutil
 
