@@ -24,9 +24,9 @@ from typing import Any, Literal
 import numpy as np
 
 from nd_jax import runtime
-from nd_jax.experiments.benchmarks import scale
+from nd_jax.experiments.benchmarks import scale, whole
 from nd_jax.experiments.benchmarks.accelerator import accelerator
-from nd_jax.experiments.benchmarks.cases import Case, discriminator_case, mel_case
+from nd_jax.experiments.benchmarks.cases import Case, discriminator_case, googlenet_case, mel_case
 from nd_jax.experiments.benchmarks.tables import (
     Row,
     Section,
@@ -38,14 +38,24 @@ from nd_jax.experiments.benchmarks.tables import (
     write_blocks,
 )
 
-Part = Literal["import", "discriminator", "mel", "sweep", "growth", "chunks", "accelerator"]
+Part = Literal["import", "discriminator", "mel", "googlenet", "digits", "sweep", "growth", "chunks", "accelerator"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """What to measure."""
 
-    only: tuple[Part, ...] = ("import", "discriminator", "mel", "sweep", "growth", "chunks", "accelerator")
+    only: tuple[Part, ...] = (
+        "import",
+        "discriminator",
+        "mel",
+        "googlenet",
+        "digits",
+        "sweep",
+        "growth",
+        "chunks",
+        "accelerator",
+    )
     """Parts to run."""
     threads: int = 2
     """Processor cores for each contender; 0 for all."""
@@ -116,6 +126,18 @@ def mel(config: Config) -> Section:
     return _beside_torch(config, mel_case(config.tiny), title, loops, 1 / 1.3, "within 1.3 x (0.77)", 2)
 
 
+def googlenet(config: Config) -> Section:
+    """A picture of 224 x 224 as far as inception3a, against a hand-made batch and against the usual way of doing it."""
+    title = "8 channels of GoogLeNet's inception3a at 224 x 224, 8 steps"
+    section = _beside_torch(config, googlenet_case(config.tiny), title, {}, 1 / 1.3, "within 1.3 x (0.77)", 2)
+    steps, units = (2, 8) if config.tiny else (8, 8)
+    rows = [
+        Row(f"a step of one picture, {name}", f"{1e3 * seconds / steps / units:.1f} ms")
+        for name, seconds in section.figures["seconds"].items()
+    ]
+    return dataclasses.replace(section, rows=(*section.rows, *rows))
+
+
 def _beside_torch(
     config: Config,
     case: Case,
@@ -176,6 +198,8 @@ PARTS: dict[str, Callable[[Config], Section]] = {
     "import": import_time,
     "discriminator": discriminator,
     "mel": mel,
+    "googlenet": googlenet,
+    "digits": lambda config: whole.digits(config.tiny, config.repeats),
     "sweep": lambda config: scale.sweep(config.tiny),
     "growth": lambda config: scale.growth(config.tiny),
     "chunks": lambda config: scale.chunks(config.tiny),

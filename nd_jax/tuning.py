@@ -100,7 +100,7 @@ def default_knobs(network: Network) -> tuple[Knob, ...]:
     if domain.is_sound:
         silence: Any = penalties.silence(weight=1.0)
         quiet: Any = penalties.early(silence, rest=0.2)
-        knob = Knob("silence", (quiet,), (0.0, 0.1, 0.3, 1.0, 3.0))
+        knob = Knob("silence", (quiet,), (0.0, 0.3, 1.0, 3.0, 10.0))
     else:
         smooth = penalties.total_variation(vertical=1.0, horizontal=1.0)
         knob = Knob("smoothness", (smooth,), (0.0, 1.0, 3.0, 10.0, 30.0))

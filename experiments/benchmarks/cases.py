@@ -33,7 +33,7 @@ class Case:
     recipe: dict[str, Any]
 
     def starts(self) -> np.ndarray:
-        """(units, height, width, 1): the same pixels for all contenders."""
+        """(units, height, width, channels): the same pixels for all contenders."""
         shape = (len(self.units), *self.network.input.shape)
         return np.asarray(0.01 * jax.random.normal(jax.random.key(1), shape), np.float32)
 
@@ -46,7 +46,10 @@ class Case:
             self.network,
             objective,
             key=jax.random.key(0),
-            parameterization=nd.parameterizations.pixels(bounds="sigmoid" if recipe["bounds"] else "none"),
+            # In the middle, where a sigmoid of nothing is: a spectrogram would start nearer to silence.
+            parameterization=nd.parameterizations.pixels(bounds="sigmoid", start=0.5)
+            if recipe["bounds"]
+            else nd.parameterizations.pixels(bounds="none"),
             transforms=(),
             optimizer=kind(recipe["learning_rate"]),
             steps=self.steps if steps is None else steps,
@@ -72,7 +75,19 @@ def random_network(
 ) -> nd.Network:
     """A network with random weights: speed does not depend on them."""
     module = nd.networks.build(family, config or {})
-    variables = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, *shape)))
+    like = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, *shape)))
+    draws = np.random.default_rng(0)
+
+    def filled(path: Any, leaf: Any) -> np.ndarray:
+        name = path[-1].key
+        if name in ("scale", "var"):
+            return np.ones(leaf.shape, np.float32)
+        if name != "kernel":
+            return np.zeros(leaf.shape, np.float32)
+        # As wide as the layer's inputs allow (He et al. 2015); compiling an initialisation takes longer than drawing.
+        return draws.normal(0, (2 / np.prod(leaf.shape[:-1])) ** 0.5, leaf.shape).astype(np.float32)
+
+    variables = jax.tree_util.tree_map_with_path(filled, like)
     return nd.Network(module, variables, input=nd.domain.Image(shape, low, 1.0), apply_kwargs={"train": False})
 
 
@@ -86,3 +101,10 @@ def mel_case(tiny: bool = False) -> Case:
     """32 channels of the CNN-mel's 128 -> 256 convolution, 16 steps."""
     network = random_network("cnn_mel", (16, 16, 1) if tiny else (80, 160, 1), 0.0, {"features": 4} if tiny else None)
     return Case(network, "block2/conv", tuple(range(8 if tiny else 32)), 2 if tiny else 16, PLAIN)
+
+
+def googlenet_case(tiny: bool = False) -> Case:
+    """Channels of GoogLeNet's inception3a at 224 x 224 (as in torchvision and Lucid), 8 steps."""
+    settings = {"stem": [8, 8, 16], "blocks": [[4, 4, 8, 4, 4, 4]] * 9, "classes": 4} if tiny else {"classes": 8}
+    network = random_network("googlenet", (64, 64, 3) if tiny else (224, 224, 3), 0.0, settings)
+    return Case(network, "inception3a", tuple(range(8)), 2 if tiny else 8, PLAIN)

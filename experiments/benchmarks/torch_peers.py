@@ -18,9 +18,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from nd_jax.experiments.benchmarks import torch_audio_cnn, torch_googlenet
 from nd_jax.networks.ast import AST
+from nd_jax.networks.audio_cnn import AudioCNN
 from nd_jax.networks.cnn_mel import CNNMel
 from nd_jax.networks.dcgan import Discriminator
+from nd_jax.networks.googlenet import GoogLeNet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,15 +48,17 @@ class Recipe:
 
 
 def network(module: Any, variables: Any) -> nn.Module:
-    """The PyTorch twin of a Flax module, eval mode: DCGAN discriminator, CNN-mel or Audio Spectrogram Transformer.
+    """The PyTorch twin of a Flax module, eval mode: DCGAN discriminator, CNN-mel, audio CNN, AST or GoogLeNet.
 
-    Input (batch, 1, height, width). Attribute `cut(layer)` gives the same network as far as a layer, `hooked(layer)`
-    the submodule whose output that layer is.
+    Input (batch, channels, height, width). Attribute `cut(layer)` gives the same network as far as a layer,
+    `hooked(layer)` the submodule whose output that layer is.
     """
     builders: dict[type, Callable[[Any, Any], nn.Module]] = {
         Discriminator: _Discriminator,
         CNNMel: _CNNMel,
         AST: _Transformer,
+        AudioCNN: torch_audio_cnn.AudioCNN,
+        GoogLeNet: lambda module, variables: torch_googlenet.GoogLeNet(variables),
     }
     twin = builders[type(module)](module, variables).eval()
     return twin.to("cuda") if torch.cuda.is_available() else twin
@@ -289,7 +294,7 @@ def batched(
     for _ in range(steps):
         if not recipe.sums:
             optimizer.zero_grad()
-        activation = cut(_bounded(pixels, recipe))[lanes, chosen].flatten(1)
+        activation = cut(_bounded(pixels, recipe))[lanes, chosen].reshape(len(pixels), -1)
         (-recipe.scale * (activation**recipe.power).mean(1).sum()).backward()
         optimizer.step()
     scores = _score(cut, pixels, units, recipe)
@@ -299,7 +304,7 @@ def batched(
 
 
 def _pictures(starts: np.ndarray) -> torch.Tensor:
-    """(n, height, width, 1) -> (n, 1, height, width), on the GPU where there is one."""
+    """(n, height, width, channels) -> (n, channels, height, width), on the GPU where there is one."""
     pictures = torch.tensor(np.asarray(starts)).permute(0, 3, 1, 2).contiguous()
     return pictures.to("cuda") if torch.cuda.is_available() else pictures
 
@@ -315,5 +320,7 @@ def _bounded(pixels: torch.Tensor, recipe: Recipe) -> torch.Tensor:
 def _score(
     cut: Callable[[torch.Tensor], torch.Tensor], pixels: torch.Tensor, units: Sequence[int], recipe: Recipe
 ) -> np.ndarray:
-    activation = cut(_bounded(pixels, recipe))[torch.arange(len(pixels)), torch.as_tensor(list(units))].flatten(1)
+    activation = cut(_bounded(pixels, recipe))[torch.arange(len(pixels)), torch.as_tensor(list(units))].reshape(
+        len(pixels), -1
+    )
     return (recipe.scale * (activation**recipe.power).mean(1)).cpu().numpy()

@@ -13,11 +13,14 @@ import pytest
 
 from nd_jax import runtime
 from nd_jax.experiments import benchmark_visualize
-from nd_jax.experiments.benchmarks import accelerator, cases, scale, tables
+from nd_jax.experiments.benchmarks import accelerator, cases, scale, tables, whole
 
 CASES = {
     "discriminator": cases.discriminator_case(tiny=True),
     "mel": cases.mel_case(tiny=True),
+    "googlenet": cases.googlenet_case(tiny=True),
+    "digits, first": whole.whole_cases(tiny=True)[0],
+    "digits, last": whole.whole_cases(tiny=True)[1],
     "transformer": accelerator.accelerator_cases(tiny=True)["AST block2/mlp/hidden"],
 }
 
@@ -35,6 +38,9 @@ def test_every_contender_finds_the_same(name):
         "discriminator": ["source_loop", "usual_loop", "batched"],
         "mel": ["usual_loop", "batched"],
         "transformer": ["batched"],
+        "googlenet": ["batched"],
+        "digits, first": ["usual_loop", "batched"],
+        "digits, last": ["usual_loop", "batched"],
     }[name]
     if case.recipe["sums"]:
         # That loop clears the gradient; only the source's own and the batch add them up.
@@ -44,7 +50,9 @@ def test_every_contender_finds_the_same(name):
         theirs = getattr(torch_peers, way)(twin, case.layer, case.units, starts, case.steps, recipe)
         chex.assert_trees_all_close(ours, theirs, rtol=1e-4, atol=1e-4 * float(np.abs(ours).max()))
     begin = case.run(steps=0).scores
-    assert (np.abs(ours - begin) > 1e-3 * np.abs(begin)).all(), "nothing moved: the comparison says nothing"
+    moved = np.abs(ours - begin) > 1e-3 * np.abs(begin)
+    # Behind a ReLU some units of a random network are silent.
+    assert moved.mean() > 0.7 if name == "googlenet" else moved.all(), "nothing moved: the comparison says nothing"
 
 
 def test_parts_print_tables_and_fill_documents(tmp_path, capsys, monkeypatch):
