@@ -10,6 +10,7 @@
 | `rise.py`        | `rise`: random masks                                                                |
 | `masks.py`       | `mask`: meaningful and extremal perturbation                                        |
 | `faithful.py`    | `insertion_deletion`, `faithfulness`, `mask_of`                                     |
+| `parts.py`       | `parts`: what is marked alone, and the rest                                         |
 | `targets.py`     | what is explained: classes and objectives                                           |
 | `attribution.py` | `Attribution`, what all of them give                                                |
 """
@@ -20,6 +21,7 @@ from nd_jax.attribute.faithful import Curves, Faithfulness, faithfulness, insert
 from nd_jax.attribute.gradients import grad_cam, input_x_gradient, integrated_gradients, saliency, smooth_grad
 from nd_jax.attribute.masks import MaskedInput, mask
 from nd_jax.attribute.occlusion import occlusion
+from nd_jax.attribute.parts import parts
 from nd_jax.attribute.rise import rise
 from nd_jax.attribute.spectra import TimeFrequency, onsets
 from nd_jax.attribute.windows import Grid, bands, grid
@@ -43,6 +45,7 @@ __all__ = [
     "mask_of",
     "occlusion",
     "onsets",
+    "parts",
     "rise",
     "saliency",
     "smooth_grad",

@@ -178,7 +178,7 @@ def mask_of(attribution: Any, *, share: float | None = None) -> np.ndarray:
     """
     if not isinstance(attribution, Attribution):
         raise ValueError("mask_of takes an Attribution")
-    values, rank = np.asarray(attribution.values), len(attribution.domain.shape)
+    values, rank = np.asarray(attribution.values), len(attribution.axes)
     if values.ndim > rank + 1 or attribution.scores.ndim != values.ndim - rank:
         raise ValueError(f"mask_of takes an attribution of one target, and this has the shape {values.shape}")
     flat = values.reshape(-1, math.prod(values.shape[values.ndim - rank :]))

@@ -85,6 +85,21 @@ def test_masks_from_maps():
         nd.attribute.mask_of(found, share=0.0)
 
 
+def test_parts_add_up_to_the_whole():
+    network = attribution_problem.tiny()
+    x = np.random.default_rng(0).uniform(0, 1, (2, 12, 10, 1)).astype(np.float32)
+    found = nd.attribute.occlusion(network, x, 0, window=3)
+    kept, removed = nd.attribute.parts(x, found, share=0.25, baseline=0.5)
+    chex.assert_trees_all_close(kept + removed, x + 0.5, atol=1e-6)
+    assert (kept != 0.5).sum() <= 60
+    one = nd.attribute.parts(x[0], nd.attribute.occlusion(network, x[0], 0, window=3), baseline=0.5)
+    chex.assert_trees_all_close(one[0], kept[0], atol=1e-6)
+    masked = nd.attribute.Attribution(np.full(x.shape, 0.5), np.zeros(2), ("a",), "mask", network.input)
+    chex.assert_trees_all_close(nd.attribute.parts(x, masked, share=None, baseline=0.0)[0], 0.5 * x)
+    with pytest.raises(ValueError, match="is not one of inputs of shape"):
+        nd.attribute.parts(x[:1], found)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

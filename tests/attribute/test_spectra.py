@@ -56,6 +56,9 @@ def test_the_band_and_the_time_that_count_are_found():
     others = np.delete(drops.ravel(), 2)
     assert np.all(np.abs(others) < 0.05 * found.scores)
     assert found.along("frequency")[32] > 10 * abs(found.along("frequency")[80])
+    kept, removed = nd.attribute.parts(tones(1000, 2500), found, share=0.1)
+    chex.assert_trees_all_close(kept + removed, tones(1000, 2500), atol=1e-5)
+    assert float(hearing()(kept[None])[0, 0]) > 0.8 * found.scores > 8 * float(hearing()(removed[None])[0, 0])
     # A baseline of the same sound leaves it as it is.
     same = nd.attribute.occlusion(hearing(), tones(1000), 0, frequency=500.0, baseline=tones(1000))
     chex.assert_trees_all_close(same.drops, np.zeros_like(same.drops), atol=1e-4)
