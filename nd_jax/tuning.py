@@ -115,6 +115,7 @@ def tune(
     key: jax.Array,
     knobs: Sequence[Knob] | None = None,
     units: Sequence[int] | None = None,
+    objective: objectives.Objective | None = None,
     top: int = 8,
     progress: bool | Callable[[int, int], None] = True,
     **settings: Any,
@@ -128,6 +129,7 @@ def tune(
       key: of the split and of the sweep; every candidate begins where the others do.
       knobs: what is turned, every combination is tried; None for `default_knobs`.
       units: which of the layer's, four or more; None for all.
+      objective: what else the layer's units climb, one lane a unit; `units` are then lanes of it.
       top: how many of the natural inputs that excite a unit most are compared with; the distance is the mean over them.
       progress: as in `visualize_batch`.
       **settings: further arguments of `visualize_batch`, for all candidates.
@@ -139,22 +141,22 @@ def tune(
     if given:
         raise ValueError(f"{sorted(given)[0]} is what the knobs decide: leave it out")
     knobs = default_knobs(network) if knobs is None else tuple(knobs)
-    width = taps.layer_shape(network, layer)[-1]
-    chosen_units = np.arange(width) if units is None else np.asarray(list(units), int)
+    bound = (objectives.channel(layer) if objective is None else objective).bind(network)
+    chosen_units = np.arange(len(bound)) if units is None else np.asarray(list(units), int)
     natural = np.asarray(natural, np.float32)
     if len(chosen_units) < 4 or len(natural) < 2:
         raise ValueError(
             f"tuning takes 4 units and 2 natural inputs or more, got {len(chosen_units)} and {len(natural)}"
         )
     halves = _halves(key, chosen_units)
-    listener = _Listener(network, layer, natural)
+    listener = _Listener(network, layer, bound, natural)
     scale = listener.scale
     costs, moves, names = _parts(knobs)
     grid = _candidates(knobs)
     rows = np.stack([_row(knobs, candidate) for candidate in grid])
     found = visualize_batch(
         network,
-        objectives.channel(layer, np.repeat(chosen_units, len(grid)).tolist()),
+        bound.select(np.repeat(chosen_units, len(grid))),
         key=key,
         penalties=costs,
         transforms=moves,
@@ -168,7 +170,7 @@ def tune(
     scores = found.scores.reshape(len(chosen_units), len(grid))
     places = [np.flatnonzero(np.isin(chosen_units, half)) for half in halves]
     # Of other units, and one input a unit at a time: examples of a set, and of the two sets, must not come in families.
-    others = [np.setdiff1d(np.arange(width), chosen_units[place]) for place in places]
+    others = [np.setdiff1d(np.arange(len(bound)), chosen_units[place]) for place in places]
     bank = [listener.exciting(units, top) for units in others]
     # One kernel for all candidates, wide enough for the farthest of them.
     sample = np.concatenate([bank[0].reshape(-1, bank[0].shape[-1]), made[places[0]].reshape(-1, made.shape[-1])])
@@ -265,11 +267,11 @@ def load(path: Any) -> Settings:
 class _Listener:
     """How a network hears natural inputs: activations of all weighted layers, their means over positions."""
 
-    def __init__(self, network: Network, layer: str, natural: np.ndarray):
-        self.network, self.layer = network, layer
+    def __init__(self, network: Network, layer: str, bound: objectives.Bound, natural: np.ndarray):
+        self.network = network
         self.names = tuple(dict.fromkeys([*taps.weighted_layers(network), layer]))
         heard = self._read(natural)
-        self.own = heard[layer]
+        self.own = _in_batches(lambda x: [_VALUED(bound.spec, network, x, bound.arrays)], natural)[0]
         together = np.concatenate([heard[name] for name in self.names], axis=1)
         self.mean, spread = together.mean(axis=0), together.std(axis=0)
         # What never changes on natural inputs has no unit to be measured in.
@@ -298,28 +300,40 @@ class _Listener:
         return (((together - self.mean) / self.spread) * weights)[:, self.heard]
 
     def _read(self, inputs: Any) -> dict[str, np.ndarray]:
-        found: dict[str, list[np.ndarray]] = {name: [] for name in self.names}
-        for first in range(0, len(inputs), _BATCH):
-            part = np.asarray(inputs[first : first + _BATCH], np.float32)
-            # Filled up, so that one program serves all.
-            full = np.concatenate([part, np.repeat(part[:1], _BATCH - len(part), axis=0)])
-            read = _pooled(self.network, self.names, jnp.asarray(full))
-            for name, value in zip(self.names, read, strict=True):
-                found[name].append(np.asarray(value)[: len(part)])
-        self._widths = {name: values[0].shape[1] for name, values in found.items()}
-        return {name: np.concatenate(values) for name, values in found.items()}
+        read = _in_batches(lambda x: _POOLED(self.names, self.network, x), inputs)
+        self._widths = {name: value.shape[1] for name, value in zip(self.names, read, strict=True)}
+        return dict(zip(self.names, read, strict=True))
 
 
-def _pooled(network: Network, names: tuple[str, ...], x: jax.Array) -> list[jax.Array]:
-    return _POOLED(names, network, x)
+def _in_batches(function: Callable[[jax.Array], Sequence[jax.Array]], inputs: Any) -> list[np.ndarray]:
+    """What a function of a batch gives, for any number of inputs; one program serves all."""
+    parts = []
+    for first in range(0, len(inputs), _BATCH):
+        part = np.asarray(inputs[first : first + _BATCH], np.float32)
+        full = np.concatenate([part, np.repeat(part[:1], _BATCH - len(part), axis=0)])
+        parts.append([np.asarray(value)[: len(part)] for value in function(jnp.asarray(full))])
+    return [np.concatenate(values) for values in zip(*parts, strict=True)]
 
 
-def _pool(names: tuple[str, ...], network: Network, x: jax.Array) -> list[jax.Array]:
+def _pooled(names: tuple[str, ...], network: Network, x: jax.Array) -> list[jax.Array]:
     activations = taps.forward(network, x, names)[1]
     return [activations[name].reshape(len(x), -1, activations[name].shape[-1]).mean(axis=1) for name in names]
 
 
-_POOLED = jax.jit(_pool, static_argnums=0)
+def _valued(spec: Any, network: Network, x: jax.Array, arrays: Any) -> jax.Array:
+    """(examples, lanes) scores."""
+    names = objectives.layers_of(spec)
+    read = taps.forward(network, x, names)[1]
+    activations = {name: read[name] for name in names}
+
+    def one(example: Any) -> jax.Array:
+        return jax.vmap(lambda values: objectives.evaluate(spec, values, example))(arrays)
+
+    return jax.vmap(one)(activations)
+
+
+_POOLED = jax.jit(_pooled, static_argnums=0)
+_VALUED = jax.jit(_valued, static_argnums=0)
 
 
 def _halves(key: jax.Array, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
