@@ -66,6 +66,9 @@ def measure(
     Raises:
       ValueError: a result that was joined, or without its network; natural inputs of another shape.
     """
+    for name, value, least in (("twin", twin, 0), ("starts", starts, 1)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            raise ValueError(f"{name} must be a whole number of {least} or more, got {value!r}")
     used = network if network is not None else result.network
     lanes = result.objective
     if lanes is None:
