@@ -10,8 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from nd_jax import tuning
 from nd_jax.bench.generated import components
-from nd_jax.bench.planted import Planted
+from nd_jax.bench.planted import LAYER, Planted
 from nd_jax.domain import LogMel
 from nd_jax.visualize import Visualization, parameterizations, penalties, transforms, visualize_batch
 
@@ -36,6 +37,8 @@ class Recipe:
       quiet: weight of the silence prior, in standard deviations of a natural activation per dB; 0 for none.
       smooth: weight of total variation along time and frequency, in the same unit per mean step of the whole range.
       rest: the share of the priors that is kept in the polish.
+      heard: natural inputs against which the strengths of a silence prior and of the transforms are chosen for each
+        network (`nd_jax.tuning`), in place of those above; None for none.
       own_spread: whether the priors are weighed by each unit's own standard deviation on natural sounds, or by the
         median over its layer.
       adds: whether the idea is on in this recipe and off in the default; otherwise it is the other way round.
@@ -51,6 +54,7 @@ class Recipe:
     rest: float = 1.0
     own_spread: bool = False
     adds: bool = False
+    heard: np.ndarray | None = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
     def share(self) -> float:
@@ -98,10 +102,26 @@ class Recipe:
         }
         if 0 < last < steps and self.rest < 1:
             settings["penalties"] = [penalties.early(cost, 1.0 - self.share, rest=self.rest) for cost in costs]
+        if self.heard is not None:
+            settings |= self._tuned(planted, key, steps)
         found = visualize_batch(
             planted.network, planted.objective, steps=steps, polish=self.share, snapshots=moments, **settings
         )
         return Found.of(found)
+
+    def _tuned(self, planted: Planted, key: jax.Array, steps: int) -> dict[str, Any]:
+        """Chosen strengths as arguments of `visualize_batch`; a choice takes half of the steps."""
+        found = tuning.tune(
+            planted.network,
+            LAYER,
+            self.heard,
+            key=key,
+            objective=planted.objective,
+            steps=max(steps // 2, 1),
+            polish=self.share,
+            progress=False,
+        ).arguments()
+        return {name: found[name] for name in ("penalties", "transforms", "strengths", "scale")}
 
 
 _POLISH = inspect.signature(visualize_batch).parameters["polish"].default
@@ -210,6 +230,12 @@ def variants(base: Recipe, domain: LogMel, natural: np.ndarray) -> tuple[Recipe,
             "generator prior, free length",
             "a generator of natural sound, its latent free",
             parameterization=lambda _: free,
+            adds=True,
+        ),
+        change(
+            "automatic settings",
+            "strengths of a silence prior and of the transforms, chosen by the network's natural activations",
+            heard=natural,
             adds=True,
         ),
         change("white spectrum", "1/f weights of the spectrum", parameterization=fourier(decay=0.0)),
