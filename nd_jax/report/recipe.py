@@ -43,6 +43,7 @@ def sources(
         own = ["network", objective, *arguments] + ([f"replicates={replicate + 1}"] if replicate else [])
         scale = 1.0 if run.scale is None else float(run.scale[lane])
         own += [] if scale == 1 else [f"scale={scale!r}"]
+        own += [] if run.strengths is None else [f"strengths={[float(value) for value in run.strengths[lane]]}"]
         if run.starts and run.starts[lane].startswith("probe"):
             before.append("probes = ...  # this unit was started from a probing input: put those of the run here")
             own.append("probes=probes")

@@ -135,10 +135,15 @@ class Files:
         inputs = [lane.example(rank) for lane in lanes for rank in range(len(lane.order))]
         return sounds(self.run.domain, jax.tree.map(lambda *leaves: np.stack(leaves), *inputs)) if inputs else None
 
+    def _steps(self, lane: Lane) -> dict[str, Any]:
+        """How many steps a lane had, and why no more, where it could have had more."""
+        why = self.run.stopped[lane.place] if self.run.stopped else "steps"
+        return {"steps": int(self.run.steps_done[lane.place]), **({} if why == "steps" else {"stopped": why})}
+
     def _dead(self, lane: Lane) -> dict[str, Any]:
         size = self.page.add(f"{lane.stem}.npz", self._arrays(lane, None))
         row = {"score": lane.score(), "pitch": None, "bright": None, "look": None, **_SILENT}
-        entry = {"steps": int(self.run.steps_done[lane.place]), "history": self._history(lane), "files": {"npz": size}}
+        entry = {**self._steps(lane), "history": self._history(lane), "files": {"npz": size}}
         return {"row": row, "entry": entry, "sounds": False, "thumb": False, "endings": [".npz"]}
 
     def _alive(self, lane: Lane, made: Iterator[Sound] | None) -> dict[str, Any]:
@@ -153,7 +158,7 @@ class Files:
         first = rows[0]
         began = self.run.starts[lane.place] if self.run.starts else OWN
         entry = {
-            "steps": int(self.run.steps_done[lane.place]),
+            **self._steps(lane),
             **({} if began == OWN else {"start": began}),
             **self._latent(lane),
             "history": self._history(lane),

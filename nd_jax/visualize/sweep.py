@@ -60,7 +60,8 @@ class Sweep:
 
     def __repr__(self) -> str:
         done = {layer: len(self.done(layer)) for layer in self.planned}
-        return f"Sweep({sum(done.values())} of {sum(map(len, self.planned.values()))} units of {len(done)} layers)"
+        total = sum(map(len, self.planned.values()))
+        return f"Sweep({sum(done.values())} of {total} units of {len(done)} layer{'s' if len(done) > 1 else ''})"
 
     def done(self, layer: str) -> tuple[int, ...]:
         """The units of a layer that are on disk, without reading them."""

@@ -346,7 +346,7 @@ function unit({ layer, i }) {
   detail(layer.slug).then((data) => {
     if (view.ref !== ref) return;
     const entry = data.units[ref.key];
-    known.push(["steps", String(entry.steps)], ...(entry.start ? [["rescued, began from", entry.start]] : []),
+    known.push(["steps", `${entry.steps}${entry.stopped ? `, then ${entry.stopped}` : ""}`], ...(entry.start ? [["rescued, began from", entry.start]] : []),
       ...(entry.latent === undefined ? [] : [["length of the latent", `longer than ${entry.latent} % of those of its law`]]));
     facts.append(...known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
     left.append(...[trustCard(entry, data, ref), history(entry)].filter(Boolean));
