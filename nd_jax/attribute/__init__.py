@@ -10,6 +10,7 @@
 | `rise.py`        | `rise`: random masks                                                                |
 | `masks.py`       | `mask`: meaningful and extremal perturbation                                        |
 | `faithful.py`    | `insertion_deletion`, `faithfulness`, `mask_of`                                     |
+| `sanity.py`      | `randomisation`: do maps depend on what was learned?                                |
 | `parts.py`       | `parts`: what is marked alone, and the rest                                         |
 | `targets.py`     | what is explained: classes and objectives                                           |
 | `attribution.py` | `Attribution`, what all of them give                                                |
@@ -23,6 +24,7 @@ from nd_jax.attribute.masks import MaskedInput, mask
 from nd_jax.attribute.occlusion import occlusion
 from nd_jax.attribute.parts import parts
 from nd_jax.attribute.rise import rise
+from nd_jax.attribute.sanity import Randomisation, randomisation
 from nd_jax.attribute.spectra import TimeFrequency, onsets
 from nd_jax.attribute.windows import Grid, bands, grid
 
@@ -32,6 +34,7 @@ __all__ = [
     "Faithfulness",
     "Grid",
     "MaskedInput",
+    "Randomisation",
     "TimeFrequency",
     "bands",
     "baseline_of",
@@ -46,6 +49,7 @@ __all__ = [
     "occlusion",
     "onsets",
     "parts",
+    "randomisation",
     "rise",
     "saliency",
     "smooth_grad",
