@@ -107,7 +107,7 @@ class Pool:
 
         run, busy = self._run, self._slots >= 0
         _, keys, goal = self._operands
-        until = _LOOK * running.steps_per_call(1 << 30)
+        until = max(_LOOK, running.steps_per_call(1 << 30))
         dues = np.asarray([step for step in self._moments if step < run.steps] + [run.steps])
         gaps = dues[None, :] - self._age[busy][:, None]
         left = min(until, int(np.min(np.where(gaps > 0, gaps, until))))

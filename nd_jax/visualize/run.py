@@ -103,7 +103,7 @@ class Run:
         self.interrupted = False
         self._devices = len(devices)
         share = -(-len(lanes) // self._devices)
-        if self.stop_when is not None:
+        if self.stop_when is not None and wish is None:
             # Who leaves early makes room only where others are waiting.
             share = -(-share // _ROUNDS)
         self.size = self._devices * memory.choose(network, self.plan, share, wish, devices[0], self._needed)

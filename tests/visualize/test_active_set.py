@@ -12,6 +12,7 @@ import pytest
 
 import nd_jax as nd
 from nd_jax.visualize import converged, leaving, program
+from nd_jax.visualize import run as running
 
 DOMAIN = nd.domain.Image(shape=(8, 8, 1))
 
@@ -87,6 +88,8 @@ def test_lanes_leave_when_they_have_converged_and_reach_what_all_steps_reach(net
 
 def test_a_lane_does_not_depend_on_who_is_around_it_or_when_it_entered(network):
     whole = run(network, range(24), chunk_size=8)
+    assert whole.manifest["chunk_size"] == 8
+    assert run(network, range(24), chunk_size=24, steps=1, snapshots=0).manifest["chunk_size"] == 24
     for units, chunk in (([21], None), (list(range(24))[::-1], 8), (range(24), 24), ([5, 22, 0, 1, 2, 9, 13, 4, 6], 8)):
         part = run(network, units, chunk_size=chunk)
         for lane, unit in enumerate(units):
@@ -170,6 +173,15 @@ def test_several_inputs_a_lane_starts_and_two_devices(network):
     whole = run(network, range(24), chunk_size=8)
     for lane in (0, 9, 23):
         same(spread, whole, lane, lane)
+
+
+def test_steps_scanned_on_an_accelerator_are_the_same_steps(network, monkeypatch):
+    single = run(network, range(12), chunk_size=8)
+    monkeypatch.setattr(running, "steps_per_call", lambda left: min(left, 5))
+    scanned = run(network, range(12), chunk_size=8)
+    chex.assert_trees_all_close(scanned.inputs, single.inputs, atol=1e-4)
+    chex.assert_trees_all_close(scanned.history, single.history, rtol=1e-4, atol=1e-5)
+    assert scanned.stopped == single.stopped
 
 
 def test_progress_counts_to_the_total_and_an_interrupt_keeps_what_had_begun(network, interrupts):
