@@ -27,7 +27,7 @@ import numpy as np
 import nd_jax as nd
 from nd_jax.experiments.adversarial_page import Found, Pictures, write
 from nd_jax.networks.importers import torchvision
-from nd_jax.runtime import command_line, enable_compilation_cache, nearest, require
+from nd_jax.runtime import nearest, require, script
 from nd_jax.visualize.adversarial import BUDGETS, probabilities
 
 _FILES = (".pt", ".pth", ".npz", ".safetensors")
@@ -75,15 +75,7 @@ class Settings:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    settings = command_line(Settings, arguments, __doc__)
-    enable_compilation_cache()
-    try:
-        index = run(settings)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"open {index}")
-    return 0
+    return script(Settings, run, arguments, __doc__)
 
 
 def run(settings: Settings) -> pathlib.Path:

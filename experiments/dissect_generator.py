@@ -30,7 +30,7 @@ from nd_jax import generators, metrics, taps
 from nd_jax.experiments import dissect_generator_page as page
 from nd_jax.experiments import dissect_generator_results as results
 from nd_jax.network import digest
-from nd_jax.runtime import command_line, enable_compilation_cache
+from nd_jax.runtime import script
 from nd_jax.visualize import optimizers
 from nd_jax.visualize.result import slug
 
@@ -80,15 +80,7 @@ class Settings:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    settings = command_line(Settings, arguments, __doc__)
-    enable_compilation_cache()
-    try:
-        index = run(settings)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"open {index}")
-    return 0
+    return script(Settings, run, arguments, __doc__, resumes=True)
 
 
 def run(settings: Settings) -> pathlib.Path:

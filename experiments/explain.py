@@ -30,7 +30,7 @@ from nd_jax import generators
 from nd_jax.experiments import explain_page as page
 from nd_jax.network import digest
 from nd_jax.report import sheets
-from nd_jax.runtime import command_line, enable_compilation_cache, progress_bar
+from nd_jax.runtime import progress_bar, script
 from nd_jax.visualize import classes as by_class
 
 Method = Literal[
@@ -80,18 +80,7 @@ class Settings:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    settings = command_line(Settings, arguments, __doc__)
-    enable_compilation_cache()
-    try:
-        index = run(settings)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
-        return 130
-    print(f"open {index}")
-    return 0
+    return script(Settings, run, arguments, __doc__, resumes=True)
 
 
 def run(settings: Settings) -> pathlib.Path:

@@ -29,7 +29,7 @@ import numpy as np
 import nd_jax as nd
 from nd_jax import generators
 from nd_jax.experiments import mask_class_page as page
-from nd_jax.runtime import command_line, enable_compilation_cache
+from nd_jax.runtime import script
 from nd_jax.visualize import classes as by_class
 
 # Shares of the sound's own margin that keeping all of it costs, a lane each.
@@ -79,15 +79,7 @@ class Settings:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    settings = command_line(Settings, arguments, __doc__)
-    enable_compilation_cache()
-    try:
-        index = run(settings)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"open {index}")
-    return 0
+    return script(Settings, run, arguments, __doc__)
 
 
 def run(settings: Settings) -> pathlib.Path:

@@ -31,7 +31,7 @@ import nd_jax as nd
 from nd_jax import generators
 from nd_jax.experiments import maximize_class_page as page
 from nd_jax.network import digest
-from nd_jax.runtime import command_line, enable_compilation_cache
+from nd_jax.runtime import script
 from nd_jax.visualize import classes as by_class
 
 
@@ -75,18 +75,7 @@ class Settings:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    settings = command_line(Settings, arguments, __doc__)
-    enable_compilation_cache()
-    try:
-        index = run(settings)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on", file=sys.stderr)
-        return 130
-    print(f"open {index}")
-    return 0
+    return script(Settings, run, arguments, __doc__, resumes=True)
 
 
 def run(settings: Settings) -> pathlib.Path:

@@ -10,6 +10,7 @@ import difflib
 import importlib
 import os
 import pathlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
@@ -52,6 +53,42 @@ def command_line(settings: Any, arguments: Sequence[str] | None, description: st
     except MissingExtraError as error:
         raise SystemExit(f"error: {error}") from None
     return tyro.cli(settings, args=arguments, description=description)
+
+
+def script(
+    settings: Any,
+    run: Callable[[Any], pathlib.Path],
+    arguments: Sequence[str] | None,
+    description: str | None,
+    *,
+    resumes: bool = False,
+) -> int:
+    """A script that makes a page: reads its command line, runs it and says where the page is.
+
+    What goes wrong is one sentence on standard error.
+
+    Args:
+      settings: as `command_line`.
+      run: settings -> the page to open.
+      arguments: as `command_line`.
+      description: as `command_line`.
+      resumes: whether the same command goes on after Ctrl-C.
+
+    Returns:
+      The exit status: 0, 1 after an error, 130 after Ctrl-C.
+    """
+    given = command_line(settings, arguments, description)
+    enable_compilation_cache()
+    try:
+        page = run(given)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted" + ": the same command goes on" * resumes, file=sys.stderr)
+        return 130
+    print(f"open {page}")
+    return 0
 
 
 def nearest(name: str, choices: Iterable[str], limit: int = 3) -> str:
