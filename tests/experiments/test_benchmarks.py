@@ -148,3 +148,11 @@ def test_the_page_has_a_place_for_every_part(repository: pathlib.Path):
     text = (repository / "docs" / "speed.md").read_text(encoding="utf-8")
     for part in ("machine", *benchmark_visualize.PARTS):
         assert f"<!-- {part} -->" in text and f"<!-- /{part} -->" in text, part
+
+
+def test_whole_network_with_and_without_the_active_set():
+    section = whole.digits(tiny=True, repeats=1)
+    told = [row.what for row in section.rows]
+    assert told[0].startswith("nd_jax") and any("active set" in what for what in told)
+    assert section.figures["units"] == 4
+    assert section.figures["steps_done"]["off"] == 16 >= section.figures["steps_done"]["on"] > 0
