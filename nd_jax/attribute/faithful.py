@@ -68,6 +68,7 @@ def insertion_deletion(
     """
     clips, several = targets.inputs(network, x)
     goal, own = _goal(network, target, len(clips), of)
+    targets.whole("chunk_size", chunk_size)
     instead = _without(network, clips, baseline)
     order, places = _order(network, attribution, clips)
     step = max(1, math.ceil(places / 100)) if step is None else step
@@ -212,10 +213,8 @@ def _changed(
 def _goal(network: Network, target: targets.Target, clips: int, of: str) -> tuple[Any, np.ndarray | None]:
     if of not in ("probability", "logit"):
         raise ValueError(f"of is 'probability' or 'logit', not {of!r}")
-    if isinstance(target, objectives.Objective) or of == "logit":
-        goal, own = targets.bound(network, target, clips)
-    else:
-        goal, own = targets.bound(network, target, clips)
+    goal, own = targets.bound(network, target, clips)
+    if of == "probability" and not isinstance(target, objectives.Objective):
         goal = objectives.probability(goal.units).bind(network)
     if own is None and len(goal) != 1:
         raise ValueError(f"these curves are of one target, and the objective has {len(goal)} lanes")

@@ -86,7 +86,7 @@ def smooth_grad(
     Raises:
       LayerError, ValueError: whatever does not fit, in one sentence.
     """
-    count = _whole("samples", samples)
+    count = targets.whole("samples", samples)
     if not noise >= 0:
         raise ValueError(f"noise must be 0 or more, got {noise!r}")
     clips, several = targets.inputs(network, x)
@@ -142,7 +142,7 @@ def integrated_gradients(
     Raises:
       LayerError, ValueError: whatever does not fit, in one sentence.
     """
-    count = _whole("steps", steps)
+    count = targets.whole("steps", steps)
     nodes, weights = quadrature(rule, count)
     clips, several = targets.inputs(network, x)
     goal, own = targets.bound(network, target, len(clips))
@@ -299,7 +299,7 @@ def _summed(
     power: int = 1,
 ) -> np.ndarray:
     """Sums over `count` inputs a clip, `make(clip, number)`, of weight times gradient ** power: (clips, rows, ...)."""
-    size = min(_whole("chunk_size", chunk_size), clips * count)
+    size = min(targets.whole("chunk_size", chunk_size), clips * count)
     clip, number = (part.ravel() for part in np.indices((clips, count), dtype=np.int32))
     rows = targets.chosen(own, clips, len(goal))
     arrays = jax.tree.map(jnp.asarray, goal.arrays)
@@ -335,9 +335,3 @@ def _baseline(network: Network, clips: jax.Array, baseline: Any, key: jax.Array 
     if isinstance(baseline, str) and baseline == NEIGHBOURS:
         raise ValueError("baseline 'neighbours' belongs to windows: it is for occlusion only")
     return baseline_of(network.input, clips, baseline, key=key)
-
-
-def _whole(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-    return int(value)

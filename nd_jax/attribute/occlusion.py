@@ -77,8 +77,7 @@ def occlusion(
     Raises:
       LayerError, ValueError: whatever does not fit, in one sentence, before anything runs.
     """
-    if isinstance(chunk_size, bool) or not isinstance(chunk_size, (int, np.integer)) or chunk_size < 1:
-        raise ValueError(f"chunk_size must be a whole number of at least 1, got {chunk_size!r}")
+    targets.whole("chunk_size", chunk_size)
     values, several = targets.inputs(network, x)
     goal, own = targets.bound(network, target, len(values))
     seen: Any = network.input

@@ -60,8 +60,7 @@ def rise(
       LayerError, ValueError: whatever does not fit, in one sentence.
     """
     for name, value in (("masks", masks), ("chunk_size", chunk_size)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        targets.whole(name, value)
     if keep is not None and not 0 < keep < 1:
         raise ValueError(f"keep is a probability between 0 and 1, got {keep!r}")
     if isinstance(baseline, str) and baseline == NEIGHBOURS:

@@ -120,3 +120,14 @@ def inputs(network: Network, x: Any) -> tuple[jax.Array, bool]:
     if not np.all(np.isfinite(np.asarray(values))):
         raise ValueError("inputs to explain must be finite numbers, and some are not")
     return values, not alone
+
+
+def whole(name: str, value: Any) -> int:
+    """A whole number of at least 1.
+
+    Raises:
+      ValueError: something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+    return int(value)

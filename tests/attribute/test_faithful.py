@@ -107,6 +107,7 @@ def test_parts_add_up_to_the_whole():
         (lambda a, n, x: a.insertion_deletion(n, x, np.full((12, 10), np.nan), 0), "finite numbers"),
         (lambda a, n, x: a.insertion_deletion(n, x, x, 0, step=0), "step is a whole number from 1 to the 120"),
         (lambda a, n, x: a.insertion_deletion(n, x, x, 0, of="odds"), "of is 'probability' or 'logit'"),
+        (lambda a, n, x: a.insertion_deletion(n, x, x, 0, chunk_size=0), "chunk_size must be"),
         (lambda a, n, x: a.insertion_deletion(n, x, x, nd.objectives.logit()), "of one target"),
         (lambda a, n, x: a.insertion_deletion(n, x, x, 0, baseline="neighbours"), "for occlusion only"),
         (lambda a, n, x: a.faithfulness(n, x, 2 + x), "a mask lies between 0 and 1"),
