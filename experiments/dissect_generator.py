@@ -6,7 +6,7 @@
 
 "Neural Dissection" announced this ("hidden unit -> latent -> output"), and two questions with it. They are measured
 too: is the latent space orthogonal (Gram matrices of the generator's Jacobian), and do noise and dropout on the latent
-help, at equal steps? Each command takes about 5 minutes on 2 idle cores. Expect for dcgan_mnist: all latents at the
+help, at equal steps? A bar says how long it takes. Expect for dcgan_mnist: all latents at the
 usual length (percentile 50), units of `features` at their exact optimum sqrt(d) ||w||; docs/generator_priors.md has all
 figures.
 
