@@ -5,10 +5,10 @@
     python experiments/maximize_class.py --generator my_wavegan --seeds 20 --conditions none
 
 The objective, optimizer and schedule are those of "Activation Maximization with a Prior in Speech Data" (2021), for all
-classes and 100 seeds at once (`nd.visualize.maximize_classes`). On 2 idle cores the second command does 3.9 of its 1,000
-lanes a second, 4 to 5 minutes in all; the first has 3,000 (3 conditions x 10 classes x 100 seeds), a quarter of an hour
-at the speed that docs/generator_priors.md gives. Expect, over all classes: asked for the class itself, 100 % recognised
-as it after and 98 % before (of 80 lanes); asked for another class, see docs/generator_priors.md.
+classes and 100 seeds at once (`nd.visualize.maximize_classes`). The first command takes about 20 minutes on 2 idle
+cores (3 conditions x 10 classes x 100 seeds), the second 5. Expect, over all classes, of the first: recognised 98 %
+before and 100 % after where the GAN is asked for the class itself, 0 and 43 % where it is asked for another one, 10 and
+99 % for a free mixture; of the second 10 and 66 % (docs/generator_priors.md).
 
 A part of the seeds that is done is kept in OUT/results and never done again: run the same command after Ctrl-C or a
 kill, or with more seeds, and it goes on. OUT/index.html is the page, OUT/trajectories the same lanes at every snapshot,
