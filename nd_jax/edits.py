@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nd_jax import pytree
 from nd_jax.runtime import nearest
 
 _EDITS: dict[str, type[Edit]] = {}
@@ -81,7 +82,7 @@ def from_dict(description: Mapping[str, Any]) -> Edit:
 
 def _edit(cls: type) -> type:
     data = [field.name for field in dataclasses.fields(cls) if field.name != "layer"]  # type: ignore[arg-type]
-    return jax.tree_util.register_dataclass(cls, data_fields=data, meta_fields=["layer"])
+    return pytree.register(cls, data_fields=data, meta_fields=["layer"])
 
 
 @_edit

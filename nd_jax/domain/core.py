@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nd_jax.pytree import register
 from nd_jax.runtime import nearest
 
 
@@ -157,7 +158,7 @@ def pytree(cls: type) -> type:
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
     data = [field.name for field in fields if field.metadata.get("array")]
     meta = [field.name for field in fields if not field.metadata.get("array")]
-    return jax.tree_util.register_dataclass(cls, data_fields=data, meta_fields=meta)
+    return register(cls, data_fields=data, meta_fields=meta)
 
 
 def array_field() -> Any:

@@ -20,6 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nd_jax import pytree
+
 MAX_EVENTS = 32
 """Events a clip can have; longer trains end there."""
 
@@ -31,7 +33,7 @@ HIGHEST = 0.48
 FADING = 0.45
 
 
-@jax.tree_util.register_dataclass
+@pytree.register
 @dataclasses.dataclass(frozen=True)
 class Voice:
     """The numbers of one source; scalars, except the partials, which are (FEW,), (MANY,) or, for noise, (0,).
@@ -81,7 +83,7 @@ class Voice:
     pitch: jax.Array
 
 
-@jax.tree_util.register_dataclass
+@pytree.register
 @dataclasses.dataclass(frozen=True)
 class Events:
     """What happens in a clip, arrays (..., MAX_EVENTS) padded with NaN.

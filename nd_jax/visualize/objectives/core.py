@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nd_jax import taps
+from nd_jax import pytree, taps
 from nd_jax.runtime import nearest
 
 if TYPE_CHECKING:
@@ -81,9 +81,7 @@ class ObjectiveKind:
 KINDS: dict[str, ObjectiveKind] = {}
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["arrays", "units"], meta_fields=["spec", "labels", "layers"]
-)
+@functools.partial(pytree.register, data_fields=["arrays", "units"], meta_fields=["spec", "labels", "layers"])
 @dataclasses.dataclass(frozen=True)
 class Bound:
     """An objective checked against a network: a pytree whose leaves have a leading axis of lanes.

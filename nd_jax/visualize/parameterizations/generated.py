@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nd_jax import generators, taps
+from nd_jax import generators, pytree, taps
 from nd_jax.domain import Domain, Latent, converter
 from nd_jax.network import Network
 from nd_jax.visualize.parameterizations import core, latents
@@ -21,7 +21,7 @@ CONDITIONS = ("none", "class", "free", "held")
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass,
+    pytree.register,
     data_fields=["generator", "label"],
     meta_fields=["sd", "project", "condition"],
 )

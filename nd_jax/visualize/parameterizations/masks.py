@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nd_jax import pytree
 from nd_jax.domain import Domain
 from nd_jax.visualize.parameterizations import core
 
@@ -19,7 +20,7 @@ LIMITS = ("sigmoid", "none")
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass,
+    pytree.register,
     data_fields=["x", "baseline"],
     meta_fields=["per", "width", "start", "bounds", "edges", "frame_seconds", "sd"],
 )

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nd_jax import pytree
 from nd_jax.domain import Domain
 from nd_jax.visualize.parameterizations import core
 from nd_jax.visualize.parameterizations.spectrum import (
@@ -24,9 +25,7 @@ _END = 0.02
 _BATCH = 256
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["magnitude"], meta_fields=["bounds", "decorrelate", "spread"]
-)
+@functools.partial(pytree.register, data_fields=["magnitude"], meta_fields=["bounds", "decorrelate", "spread"])
 @dataclasses.dataclass(frozen=True, eq=False)
 class Maco:
     """See `maco`."""

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nd_jax import pytree
 from nd_jax.domain import Domain, Label, Parts
 from nd_jax.visualize.parameterizations import core
 from nd_jax.visualize.parameterizations.core import Parameterization, Polishing
@@ -102,7 +103,7 @@ def chosen(index: int | None = 0) -> Chosen:
     return Chosen(int(index))
 
 
-@functools.partial(jax.tree_util.register_dataclass, data_fields=["items"], meta_fields=[])
+@functools.partial(pytree.register, data_fields=["items"], meta_fields=[])
 @dataclasses.dataclass(frozen=True)
 class ByPart:
     """See `parts`."""
