@@ -14,6 +14,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 LEVELS = {
     "runtime": 0,
     "proportions": 0,
+    "pytree": 0,
     "audio": 1,
     "domain": 2,
     "data": 3,
