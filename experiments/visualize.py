@@ -77,9 +77,9 @@ class Settings:
     fine: bool = False
     """Polish single cells of a spectrogram too, as visualize_batch does unless asked: nearer to the unit's optimum,
     harder to see and to hear."""
-    trust: Literal["none", "quick", "full"] = "quick"
-    """How far each input is to be believed: "quick" measures every line of the trust card but the agreement of several
-    starts; "full" adds that, for the price of three more sweeps; "none" leaves the cards away."""
+    trust: Literal["none", "quick", "full"] = "full"
+    """How far each input is to be believed: "full" measures every line of the trust card; "quick" all but the agreement
+    of several starts, which costs three more sweeps of half the steps; "none" leaves the cards away."""
     history: pathlib.Path | None = None
     """The history/ folder of the network's training: every unit's page gains a slider over its moments. Each costs what
     the sweep costs."""

@@ -48,6 +48,7 @@ class Judge:
                 network=self.network,
                 twin=TWIN,
                 starts=STARTS[self.mode],
+                further_steps=max(1, result.manifest["settings"]["steps"] // 2),
                 key=jax.random.key(self.seed),
                 probes=None if exemplars is None else exemplars.inputs,
             )

@@ -14,6 +14,7 @@ Only names of this list and names registered in this process are ever built; not
 | "mel_dcgan_discriminator" | discriminator / critic of log-mels            | (mel bands, frames, 1)    |
 | "mel_dcgan_generator"     | log-mel generator, 15,863,619 numbers         | (512,)                    |
 | "vgg"                     | torchvision's VGGs; VGG16: 138,357,544        | (224, 224, 3)             |
+| "wave_cnn"                | small classifier of raw audio, several heads  | (samples, 1)              |
 | "wavegan_discriminator"   | discriminator / critic of raw audio           | (samples, 1)              |
 | "wavegan_generator"       | raw-audio generator                           | (100,)                    |
 
@@ -45,6 +46,7 @@ _BUILT_IN = {
     "mel_dcgan_discriminator": ("nd_jax.networks.mel_dcgan", "Discriminator"),
     "mel_dcgan_generator": ("nd_jax.networks.mel_dcgan", "Generator"),
     "vgg": ("nd_jax.networks.vgg", "VGG"),
+    "wave_cnn": ("nd_jax.networks.wave_cnn", "WaveCNN"),
     "wavegan_discriminator": ("nd_jax.networks.wavegan", "Discriminator"),
     "wavegan_generator": ("nd_jax.networks.wavegan", "Generator"),
 }

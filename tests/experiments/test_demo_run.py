@@ -61,11 +61,14 @@ def test_results_can_be_read_again(short_demo):
 def test_every_unit_has_a_trust_card_and_weights(short_demo):
     folder, printed = short_demo
     assert re.search(r"trust \d+ s", printed)
+    agreements = []
     for path in (folder / "out" / "atlas").glob("atlas-*/*.js"):
         text = path.read_text()
         data = json.loads(text[text.index(",") + 1 : -3])
+        agreements += [unit["trust"]["agreement"] for unit in data["units"].values()]
         assert all("ratio" in unit["trust"] for unit in data["units"].values())
         assert data["trust"]["count"] == 57 and data["weights"]["through"]
+    assert any(number is not None for number in agreements), "several starts are compared unless asked otherwise"
 
 
 def test_a_wrong_name_is_one_line(tmp_path):

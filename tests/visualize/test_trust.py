@@ -231,5 +231,7 @@ def test_joined_results_and_too_little_nature_are_refused():
         trust.measure(dataclasses.replace(result, network=None), natural)
     with pytest.raises(ValueError, match="starts must be a whole number of 1 or more, got 0"):
         trust.measure(result, natural, starts=0)
+    with pytest.raises(ValueError, match="further_steps must be a whole number of 1 or more, got 0"):
+        trust.measure(result, natural, starts=2, further_steps=0)
     with pytest.raises(ValueError, match="was not written by"):
         trust.Trust.load("nowhere")

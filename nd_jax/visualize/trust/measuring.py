@@ -43,6 +43,7 @@ def measure(
     network: Network | None = None,
     twin: int = 8,
     starts: int = 1,
+    further_steps: int | None = None,
     key: jax.Array | None = None,
     probes: Any = None,
     listen: bool = True,
@@ -58,6 +59,7 @@ def measure(
         same settings; 0 for none. Units of such a network are alike, so a few stand for all.
       starts: compare so many starts of every lane, this result's own among them; 1 for none. Each further one costs
         what the result did.
+      further_steps: of each further start; None for as many as the result's.
       key: of the random weights; None for a fixed one.
       probes: natural inputs that the result was rescued with, for its further starts.
       listen: whether sounds are written, read back and analysed again.
@@ -69,6 +71,8 @@ def measure(
     for name, value, least in (("twin", twin, 0), ("starts", starts, 1)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
             raise ValueError(f"{name} must be a whole number of {least} or more, got {value!r}")
+    if further_steps is not None and further_steps < 1:
+        raise ValueError(f"further_steps must be a whole number of 1 or more, got {further_steps!r}")
     used = network if network is not None else result.network
     lanes = result.objective
     if lanes is None:
@@ -93,7 +97,7 @@ def measure(
         else starting.compared(
             used,
             result,
-            starting.further(used, result, starts, probes, progress),
+            starting.further(used, result, starts, probes, progress, further_steps),
             reading.rows(natural, _spread(reading.count_of(natural))),
             mean=mean,
             earlier=earlier,

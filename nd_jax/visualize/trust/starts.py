@@ -31,7 +31,9 @@ def alone(result: Visualization) -> Compared:
     return Compared(np.full(len(result), np.nan), own, np.full(own.shape, -1), None)
 
 
-def further(network: Network, result: Visualization, starts: int, probes: Any, progress: bool) -> Visualization:
+def further(
+    network: Network, result: Visualization, starts: int, probes: Any, progress: bool, steps: int | None = None
+) -> Visualization:
     """Runs every lane that is not dead `starts` - 1 more times from other starts; in order, lane by lane."""
     index = living(result)
     numbers = [
@@ -46,6 +48,7 @@ def further(network: Network, result: Visualization, starts: int, probes: Any, p
         probes=probes,
         snapshots=0,
         progress=progress,
+        **({} if steps is None else {"steps": steps}),
     )
     check_whole(again)
     return dataclasses.replace(again, snapshots=None)
