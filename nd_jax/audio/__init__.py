@@ -1,4 +1,4 @@
-"""Sound in numbers: spectra, mel filter banks, log-mel with the way back, Griffin-Lim, Kaldi features, sound files.
+"""Sound in numbers: spectra, mel filter banks, log-mel and mel-IF with the way back, Kaldi features, sound files.
 
 Everything that computes is a pure JAX function over (..., samples); only `files` touches the disk.
 """
@@ -32,6 +32,7 @@ from nd_jax.audio.mel import (
     power_to_db,
     spectrogram_db,
 )
+from nd_jax.audio.mel_if import MelIF
 from nd_jax.audio.resampling import resample_fft
 from nd_jax.audio.stft import STFT, WINDOWS, istft, stft, window
 
@@ -45,6 +46,7 @@ __all__ = [
     "FolderSounds",
     "Levelled",
     "LogMel",
+    "MelIF",
     "amplitude_to_db",
     "dct_matrix",
     "fade",
