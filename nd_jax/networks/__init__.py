@@ -9,6 +9,8 @@ Only names of this list and names registered in this process are ever built; not
 | "cnn_mel"                 | speech-emotion classifier, 1,560,964 numbers  | (80, 160, 1)              |
 | "dcgan_discriminator"     | MNIST discriminator / critic                  | (28, 28, 1)               |
 | "dcgan_generator"         | MNIST generator                               | (100,)                    |
+| "gansynth_discriminator"  | GANSynth's, 6,831,230 numbers                 | (frames, mel bands, 2)    |
+| "gansynth_generator"      | GANSynth's, 7,311,246 numbers                 | (256,) and a pitch        |
 | "googlenet"               | torchvision's GoogLeNet, 6,624,904 numbers    | (224, 224, 3)             |
 | "lenet"                   | LeNets for MNIST and CIFAR-10                 | (28, 28, 1), (32, 32, 3)  |
 | "mel_dcgan_discriminator" | discriminator / critic of log-mels            | (mel bands, frames, 1)    |
@@ -18,7 +20,7 @@ Only names of this list and names registered in this process are ever built; not
 | "wavegan_discriminator"   | discriminator / critic of raw audio           | (samples, 1)              |
 | "wavegan_generator"       | raw-audio generator                           | (100,)                    |
 
-The six GAN players have class-conditional versions, fields `classes` and `conditioning`: see `conditional`.
+The six other GAN players have class-conditional versions, fields `classes` and `conditioning`: see `conditional`.
 """
 
 from __future__ import annotations
@@ -41,6 +43,8 @@ _BUILT_IN = {
     "cnn_mel": ("nd_jax.networks.cnn_mel", "CNNMel"),
     "dcgan_discriminator": ("nd_jax.networks.dcgan", "Discriminator"),
     "dcgan_generator": ("nd_jax.networks.dcgan", "Generator"),
+    "gansynth_discriminator": ("nd_jax.networks.gansynth", "Discriminator"),
+    "gansynth_generator": ("nd_jax.networks.gansynth", "Generator"),
     "googlenet": ("nd_jax.networks.googlenet", "GoogLeNet"),
     "lenet": ("nd_jax.networks.lenet", "LeNet"),
     "mel_dcgan_discriminator": ("nd_jax.networks.mel_dcgan", "Discriminator"),

@@ -176,8 +176,10 @@ class MinibatchDeviation(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(batch, ..., channels) -> (batch, ..., channels + 1)."""
+    def __call__(self, x: jax.Array, frozen: float | None = None) -> jax.Array:
+        """(batch, ..., channels) -> (batch, ..., channels + 1); `frozen` is added instead of what the batch gives."""
+        if frozen is not None:
+            return jnp.concatenate([x, jnp.full((*x.shape[:-1], 1), frozen, x.dtype)], axis=-1)
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         centre = self._mean(wide)
         # Around the batch's own mean the squares are small; their difference would drown in what they share.

@@ -1,0 +1,477 @@
+"""GANSynth: notes as pictures of log-mel power and instantaneous frequency (Engel et al. 2019), grown block by block.
+
+A progressive GAN (Karras et al. 2018) as in magenta/models/gansynth, to the same numbers. At the official size
+(128 frames, 1024 bands, 2 channels, 61 pitches) the generator has 7,311,246 parameters, the discriminator 6,831,230.
+Block b works at start * 2 ** (b - 1) places with f(b) = min(fmap_base / 2 ** (b * fmap_decay), fmap_max) channels.
+
+| generator                  | shape                         |                                                        |
+|----------------------------|-------------------------------|--------------------------------------------------------|
+| pixel_norm                 | (latent + classes,)           | of [z, one-hot]: a longer z leaves less of the pitch   |
+| block1/conv0, relu0, norm0 | (2, 16, f(1))                 | every place has its own weights; then conv1 ... norm1  |
+| block2/conv0 ... norm1     | (4, 32, f(2))                 | after doubling rows and columns; and so on             |
+| to_rgb1/conv, tanh ...     | (2, 16, 2)                    | the picture as far as block 1 knows it; one a block    |
+| blend                      | (128, 1024, 2)                | these, enlarged, in -1 ... 1; then in data units       |
+
+| discriminator              | shape                         |                                                        |
+|----------------------------|-------------------------------|--------------------------------------------------------|
+| normalise                  | (128, 1024, 2)                | of data units, cut to -1 ... 1                         |
+| from_rgb7/conv, relu ...   | (128, 1024, f(7))             | one a block, of the picture made smaller               |
+| block7/conv0 ... relu1     | (128, 1024, f(6))             | block7 is their mean over 2 x 2 places; and so on down |
+| deviation                  | (2, 16, f(1) + 1)             | how much the examples of the batch differ              |
+| block1/conv0 ... relu1     | (1, 1, f(0))                  | what both heads read                                   |
+| logits, pitch              | (1,), (classes,)              | score; which pitch it hears                            |
+
+`progress` is how far the network has grown: at b - 1 block b is the last one, between it is faded in. Convolutions have
+the equalised learning rate: kernels are stored unscaled, about 1 in size, and multiplied when they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nd_jax.networks import conditional
+from nd_jax.networks.conv import conv_general_dilated
+from nd_jax.networks.layers import MinibatchDeviation, Relu, Tanh
+
+# From (log-mel power, instantaneous frequency) to about -0.8 ... 0.8: silence, log(1e-6), is at -0.8.
+GAIN = (0.0661371661726, 0.8)
+OFFSET = (0.113718730221, 0.0)
+_KERNEL = (3, 3)
+_NUMBERS = ("NHWC", "HWIO", "NHWC")
+
+Progress = float | jax.Array
+
+
+# --- growing ----------------------------------------------------------------------------------------------------------
+
+
+def channels(block: int, fmap_base: float, fmap_decay: float, fmap_max: int) -> int:
+    """f(block): the channels of a block's convolutions; f(0) are those that the heads read."""
+    return int(min(fmap_base / 2.0 ** (block * fmap_decay), fmap_max))
+
+
+def generator_shares(progress: Progress, blocks: int) -> list[Any]:
+    """How much of every block's picture there is, first block first; they add up to 1 while 0 <= progress < blocks."""
+    shares = []
+    for block in range(1, blocks + 1):
+        rising, falling = progress - (block - 2), block - progress
+        if isinstance(progress, float):
+            shares.append(max(0.0, min(rising, falling)))
+        else:
+            shares.append(jnp.maximum(0.0, jnp.minimum(rising, falling)))
+    return shares
+
+
+def discriminator_share(progress: Progress, block: int) -> Any:
+    """How much block `block` - 1 reads from the picture itself instead of from `block`."""
+    if isinstance(progress, float):
+        return min(max(block - 1 - progress, 0.0), 1.0)
+    return jnp.clip(block - 1 - progress, 0.0, 1.0)
+
+
+def enlarge(x: jax.Array, factor: int) -> jax.Array:
+    """Every place `factor` times in both directions: (batch, h, w, c) -> (batch, h * factor, w * factor, c)."""
+    if factor == 1:
+        return x
+    batch, height, width, count = x.shape
+    spread = jnp.broadcast_to(x[:, :, None, :, None, :], (batch, height, factor, width, factor, count))
+    return spread.reshape(batch, height * factor, width * factor, count)
+
+
+def shrink(x: jax.Array, factor: int) -> jax.Array:
+    """The mean over squares of `factor` places: (batch, h, w, c) -> (batch, h / factor, w / factor, c)."""
+    if factor == 1:
+        return x
+    batch, height, width, count = x.shape
+    return x.reshape(batch, height // factor, factor, width // factor, factor, count).mean(axis=(2, 4))
+
+
+def blend(x: jax.Array, progress: Progress, grown: int, blocks: int) -> jax.Array:
+    """Real pictures with as much detail as the generator's have by now, so that detail gives nobody away.
+
+    Args:
+      x: (batch, height, width, channels), in any units.
+      progress: see the module.
+      grown: how many blocks there are.
+      blocks: how many there will be.
+
+    Returns:
+      The same shape: the sum over blocks of their share times the picture at their resolution.
+    """
+    total = jnp.zeros_like(x)
+    for block, share in enumerate(generator_shares(progress, grown), start=1):
+        if not _is_nothing(share):
+            factor = 2 ** (blocks - block)
+            total = total + share * enlarge(shrink(x, factor), factor)
+    return total
+
+
+def _is_nothing(share: Any) -> bool:
+    """Whether a share is known to be 0 before anything runs."""
+    return isinstance(share, float) and share == 0.0
+
+
+# --- layers -----------------------------------------------------------------------------------------------------------
+
+
+class PixelNorm(nn.Module):
+    """Every place has the root mean square 1 over its channels."""
+
+    epsilon: float = 1e-8
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(..., channels); the shape stays."""
+        return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + self.epsilon)
+
+
+class EqualConv(nn.Module):
+    """Convolution of stride 1 with the equalised learning rate (Karras et al. 2018, section 4.1).
+
+    Attributes:
+      features: number of output channels.
+      kernel_size: (height, width).
+      padding: "SAME", "VALID", or "PLACES": the input is one place, and the output kernel_size places, each with
+        weights of its own. That is a convolution of the input with kernel_size - 1 zeros all around it.
+      slope: of the leaky ReLU that follows, 1 for none; the weights are scaled by sqrt(2 / ((1 + slope^2) fan_in)). The
+        originals say 0 where 0.2 follows.
+
+    Parameters: `kernel` (height, width, in, out), unscaled; `bias` (out,).
+    """
+
+    features: int
+    kernel_size: tuple[int, int] = _KERNEL
+    padding: str = "SAME"
+    slope: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(batch, height, width, in), or (batch, in) for "PLACES" -> (batch, height', width', features)."""
+        shape = (*self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.normal(1.0), shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
+        kernel = kernel * _scale(shape, self.slope)
+        if self.padding == "PLACES":
+            # Place (i, j) meets the one input that is not 0 at tap (height - 1 - i, width - 1 - j).
+            flipped = jnp.flip(kernel, (0, 1)).transpose(2, 0, 1, 3).reshape(x.shape[-1], -1)
+            y = (x @ flipped).reshape(x.shape[0], *self.kernel_size, self.features)
+        else:
+            y = conv_general_dilated(x, kernel, (1, 1), self.padding, dimension_numbers=_NUMBERS)
+        return y + bias[None, None, None, :]
+
+
+class EqualDense(nn.Module):
+    """Linear layer with the equalised learning rate, scaled by sqrt(1 / fan_in).
+
+    Parameters: `kernel` (in, out), unscaled; `bias` (out,).
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(batch, in) -> (batch, features)."""
+        shape = (x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.normal(1.0), shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
+        return x @ (kernel * _scale(shape, 1.0)) + bias[None, :]
+
+
+def _scale(shape: tuple[int, ...], slope: float) -> np.float32:
+    return np.float32(np.sqrt(2.0 / ((1.0 + slope**2) * np.prod(shape[:-1], dtype=np.float64))))
+
+
+class GeneratorBlock(nn.Module):
+    """Two convolutions, each with leaky ReLU and then pixel norm; but for the first block, at twice the resolution."""
+
+    features: int
+    start: tuple[int, int] | None
+    slope: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(batch, latent) with `start`, else (batch, h, w, c) -> (batch, height, width, features)."""
+        for index in (0, 1):
+            if index or self.start is None:
+                layer = EqualConv(self.features, name=f"conv{index}")
+                x = layer(x if index else enlarge(x, 2))
+            else:
+                x = EqualConv(self.features, self.start, "PLACES", name="conv0")(x)
+            x = PixelNorm(name=f"norm{index}")(Relu(self.slope, name=f"relu{index}")(x))
+        return x
+
+
+class DiscriminatorBlock(nn.Module):
+    """Two convolutions with leaky ReLUs, halved; the second one of block 1 is as large as its input instead."""
+
+    features: tuple[int, int]
+    start: tuple[int, int] | None
+    slope: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(batch, h, w, c) -> (batch, h / 2, w / 2, features), or (batch, 1, 1, features) with `start`."""
+        x = Relu(self.slope, name="relu0")(EqualConv(self.features[0], name="conv0")(x))
+        if self.start is None:
+            x = EqualConv(self.features[1], name="conv1")(x)
+        else:
+            x = EqualConv(self.features[1], self.start, "VALID", name="conv1")(x)
+        x = Relu(self.slope, name="relu1")(x)
+        return shrink(x, 2) if self.start is None else x
+
+
+class ToRgb(nn.Module):
+    """A block's picture, -1 ... 1."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(batch, h, w, c) -> (batch, h, w, features)."""
+        return Tanh(name="tanh")(EqualConv(self.features, (1, 1), slope=1.0, name="conv")(x))
+
+
+class FromRgb(nn.Module):
+    """What a block reads from the picture."""
+
+    features: int
+    slope: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(batch, h, w, c) -> (batch, h, w, features)."""
+        return Relu(self.slope, name="relu")(EqualConv(self.features, (1, 1), name="conv")(x))
+
+
+class Blend(nn.Module):
+    """The pictures of all blocks, enlarged, by their shares."""
+
+    def __call__(self, pictures: Sequence[jax.Array], shares: Sequence[Any], blocks: int) -> jax.Array:
+        """(batch, h, w, c) a block -> (batch, height, width, c)."""
+        total: Any = None
+        for block, (picture, share) in enumerate(zip(pictures, shares, strict=True), start=1):
+            # The first is always there, so that there is a picture whatever the shares are.
+            if total is None or not _is_nothing(share):
+                part = share * enlarge(picture, 2 ** (blocks - block))
+                total = part if total is None else total + part
+        return total
+
+
+class Normalise(nn.Module):
+    """Data units to -1 ... 1, cut there."""
+
+    gain: tuple[float, ...]
+    offset: tuple[float, ...]
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(batch, height, width, channels); the shape stays."""
+        gain, offset = _constants(self.gain, self.offset)
+        return jnp.clip(gain * x + offset, -1.0, 1.0)
+
+
+def _constants(gain: Sequence[float], offset: Sequence[float]) -> tuple[jax.Array, jax.Array]:
+    return jnp.asarray(gain, jnp.float32)[None, None, None], jnp.asarray(offset, jnp.float32)[None, None, None]
+
+
+# --- players ----------------------------------------------------------------------------------------------------------
+
+
+class Generator(nn.Module):
+    """Family "gansynth_generator".
+
+    Attributes:
+      latent: size of the latent.
+      classes: how many pitches can be asked for: the input is then {"z": latent, "label": class}; 0 for none.
+      blocks: of the grown network; a picture has start * 2 ** (blocks - 1) places, from the first step on.
+      grown: how many blocks there are by now; 0 for all.
+      progress: how far they are faded in, see the module; None for entirely.
+      start: (frames, bands) of block 1.
+      fmap_base: see `channels`.
+      fmap_decay: likewise.
+      fmap_max: likewise.
+      gain: what the discriminator's normalisation multiplies data with, one number a channel.
+      offset: and adds.
+      slope: of the leaky ReLUs.
+    """
+
+    latent: int = 256
+    classes: int = 61
+    blocks: int = 7
+    grown: int = 0
+    progress: float | None = None
+    start: tuple[int, int] = (2, 16)
+    fmap_base: float = 4096
+    fmap_decay: float = 1.0
+    fmap_max: int = 256
+    gain: tuple[float, ...] = GAIN
+    offset: tuple[float, ...] = OFFSET
+    slope: float = 0.2
+
+    conditioning: ClassVar[str] = "concat"
+
+    @nn.compact
+    def __call__(self, z: Any, train: bool = False, progress: Progress | None = None) -> jax.Array:
+        """(batch, latent), standard normal, with "label" (batch,) -> pictures (batch, frames, bands, channels).
+
+        `progress` comes before that of the attributes.
+        """
+        grown, progress = _growth("gansynth_generator", self, progress)
+        z, _ = conditional.generator_input(self, z, train)
+        x = PixelNorm(name="pixel_norm")(z)
+        pictures = []
+        for block in range(1, grown + 1):
+            features = channels(block, self.fmap_base, self.fmap_decay, self.fmap_max)
+            x = GeneratorBlock(features, self.start if block == 1 else None, self.slope, name=f"block{block}")(x)
+            pictures.append(ToRgb(len(self.gain), name=f"to_rgb{block}")(x))
+        x = Blend(name="blend")(pictures, generator_shares(progress, grown), self.blocks)
+        gain, offset = _constants(self.gain, self.offset)
+        return (x - offset) / gain
+
+
+class Discriminator(nn.Module):
+    """Family "gansynth_discriminator"; it gives {"score": (batch, 1), "label": logits (batch, classes)}.
+
+    The layer `deviation` says how much the examples of a batch differ. A single example is a batch that never was in
+    training, so who opens the network up gives it the mean over real batches once and for all: `deviation`, see
+    `frozen`.
+
+    Attributes:
+      classes: how many pitches it tells apart; with 0 the output is the score alone.
+      blocks: see `Generator`.
+      grown: likewise.
+      progress: likewise.
+      deviation: what the layer `deviation` says when it is not trained; None for what the batch at hand gives.
+      start: see `Generator`.
+      fmap_base: likewise.
+      fmap_decay: likewise.
+      fmap_max: likewise.
+      gain: what the input is multiplied with, one number a channel.
+      offset: and what is added, before it is cut to -1 ... 1.
+      slope: of the leaky ReLUs.
+    """
+
+    classes: int = 61
+    blocks: int = 7
+    grown: int = 0
+    progress: float | None = None
+    deviation: float | None = None
+    start: tuple[int, int] = (2, 16)
+    fmap_base: float = 4096
+    fmap_decay: float = 1.0
+    fmap_max: int = 256
+    gain: tuple[float, ...] = GAIN
+    offset: tuple[float, ...] = OFFSET
+    slope: float = 0.2
+
+    conditioning: ClassVar[str] = "auxiliary"
+
+    @nn.compact
+    def __call__(self, x: Any, train: bool = False, progress: Progress | None = None) -> Any:
+        """(batch, frames, bands, channels) in data units -> {"score", "label"}; `progress` as in `Generator`."""
+        grown, progress = _growth("gansynth_discriminator", self, progress)
+        x, _ = conditional.discriminator_input(self, x)
+        shape = picture_shape(self)
+        if x.shape[1:] != shape:
+            words = ", ".join(map(str, shape))
+            raise ValueError(f"gansynth_discriminator takes pictures of shape (batch, {words}), got {x.shape}")
+        given = Normalise(self.gain, self.offset, name="normalise")(x)
+        count = [channels(block, self.fmap_base, self.fmap_decay, self.fmap_max) for block in range(self.blocks + 1)]
+        read = {
+            block: FromRgb(count[block], self.slope, name=f"from_rgb{block}")(shrink(given, 2 ** (self.blocks - block)))
+            for block in range(grown, 0, -1)
+        }
+        x = read[grown]
+        for block in range(grown, 1, -1):
+            features = (count[block], count[block - 1])
+            x = DiscriminatorBlock(features, None, self.slope, name=f"block{block}")(x)
+            share = discriminator_share(progress, block)
+            if not _is_nothing(share):
+                x = share * read[block - 1] + (1.0 - share) * x
+        x = MinibatchDeviation(1e-6, name="deviation")(x, None if train else self.deviation)
+        x = DiscriminatorBlock((count[1], count[0]), self.start, self.slope, name="block1")(x)
+        x = x.reshape(x.shape[0], -1)
+        score = EqualDense(1, name="logits")(x)
+        return {"score": score, "label": EqualDense(self.classes, name="pitch")(x)} if self.classes else score
+
+
+def picture_shape(module: Generator | Discriminator) -> tuple[int, int, int]:
+    """(frames, bands, channels) of the pictures of a module's settings."""
+    factor = 2 ** (module.blocks - 1)
+    return (module.start[0] * factor, module.start[1] * factor, len(module.gain))
+
+
+def frozen(module: Discriminator, variables: Any, batches: Iterable[Any]) -> Discriminator:
+    """The discriminator's settings with its minibatch deviation frozen at the mean over batches of real examples.
+
+    Args:
+      module: a `Discriminator`.
+      variables: its variables.
+      batches: of real examples, each (batch, frames, bands, channels) in data units; of the size of training's.
+
+    Returns:
+      The same module but for its `deviation`; variables stay what they are.
+
+    Raises:
+      ValueError: another module, or no batches.
+    """
+    if not isinstance(module, Discriminator):
+        raise ValueError(f"only a gansynth_discriminator has a deviation to freeze, not {type(module).__name__}")
+    live = module.clone(deviation=None)
+
+    @jax.jit
+    def read(variables: Any, x: jax.Array) -> jax.Array:
+        kept = live.apply(variables, x, capture_intermediates=_is_deviation, mutable=["intermediates"])[1]
+        return kept["intermediates"]["deviation"]["__call__"][0][0, 0, 0, -1]
+
+    found = [float(read(variables, jnp.asarray(part))) for part in batches]
+    if not found:
+        raise ValueError("to freeze the deviation takes one batch of real examples or more, and there are none")
+    return module.clone(deviation=float(np.mean(found)))
+
+
+def _is_deviation(module: nn.Module, method: str) -> bool:
+    return isinstance(module, MinibatchDeviation) and method == "__call__"
+
+
+def _growth(family: str, module: Any, progress: Progress | None) -> tuple[int, Progress]:
+    """(blocks that there are, progress) after a check of all sizes."""
+    if module.blocks < 1 or not 0 <= module.grown <= module.blocks:
+        raise ValueError(
+            f"{family} needs 1 block or more and at most as many grown ones, not blocks {module.blocks} and grown "
+            f"{module.grown}"
+        )
+    if min(module.start) < 1 or len(module.gain) != len(module.offset) or 0.0 in module.gain:
+        raise ValueError(
+            f"{family} needs a start of 1 or more places each way and one gain, not 0, and offset a channel, got start "
+            f"{module.start}, gain {module.gain} and offset {module.offset}"
+        )
+    if channels(module.blocks, module.fmap_base, module.fmap_decay, module.fmap_max) < 1:
+        raise ValueError(
+            f"fmap_base {module.fmap_base:g} leaves block {module.blocks} of {family} no channels; take "
+            f"{2.0 ** (module.blocks * module.fmap_decay):g} or more"
+        )
+    grown = module.grown or module.blocks
+    if progress is None:
+        progress = float(grown - 1) if module.progress is None else float(module.progress)
+    return grown, progress
+
+
+__all__ = [
+    "GAIN",
+    "OFFSET",
+    "Discriminator",
+    "Generator",
+    "blend",
+    "channels",
+    "discriminator_share",
+    "enlarge",
+    "frozen",
+    "generator_shares",
+    "picture_shape",
+    "shrink",
+]
