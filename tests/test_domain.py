@@ -10,7 +10,7 @@ import pytest
 
 import nd_jax as nd
 from nd_jax import domain as domains
-from nd_jax.audio import LogMel
+from nd_jax.audio import LogMel, MelIF
 
 FRONT_END = LogMel(sample_rate=8000, n_fft=512, hop_length=128, n_mels=40)
 MEL = domains.LogMel(FRONT_END, frames=20, band_mean=jnp.full(40, 0.3, jnp.float32))
@@ -19,6 +19,7 @@ ALL = [
     domains.Image((6, 5, 3), -1.0, 1.0),
     domains.Image((6, 5, 1)),
     domains.Waveform(4096, 8000),
+    domains.MelIF(MelIF(8000, 900, 128, mel_downscale=2), band_mean=jnp.full((32, 2), 0.3, jnp.float32)),
     domains.Latent(7),
     domains.Units(9),
     domains.Parts({"z": domains.Latent(3), "sound": MEL}),
@@ -137,6 +138,7 @@ def test_parts_choose_what_can_be_seen_and_heard():
         ({}, "a dict with a 'kind'"),
         ({"kind": "image", "shpe": [1, 1, 1]}, "domain 'image' has no field 'shpe'; did you mean 'shape'"),
         ({"kind": "log_mel", "transform": {"sample_rate": 1}}, "needs a 'transform'"),
+        ({"kind": "mel_if", "transform": {"rate": 1}}, "needs a 'transform' with the fields of audio.MelIF"),
         ({"kind": "parts"}, "needs a dict 'parts'"),
         ({"kind": "image"}, "image"),
     ],
@@ -156,6 +158,7 @@ def test_bad_descriptions_give_one_sentence(description, message):
         (lambda: domains.Waveform(5, 0), "sample_rate of a domain 'waveform'"),
         (lambda: domains.LogMel(FRONT_END, 1.5), "frames of a domain 'log_mel'"),
         (lambda: domains.LogMel(FRONT_END, 4, -90.0), "ceiling_db must be above the front end's floor"),
+        (lambda: domains.MelIF(FRONT_END), "transform of a domain 'mel_if' is an audio.MelIF, got LogMel"),
         (lambda: domains.Latent(0), "size of a domain 'latent'"),
     ],
 )

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nd_jax import taps
-from nd_jax.domain import Domain, LogMel, Waveform
+from nd_jax.domain import Domain, LogMel, MelIF, Waveform
 from nd_jax.domain.axes import time_axis
 from nd_jax.network import Network
 
@@ -246,7 +246,7 @@ def _bank(domain: Domain, waves: Any, inputs: Any, sample_rate: int | None) -> t
     if (waves is None) == (inputs is None):
         raise ValueError("give the bank as waves=(n, samples) or as inputs=(n, *network.input.shape), one of the two")
     native = int(getattr(domain, "sample_rate", 0))
-    seconds = domain.samples / native if isinstance(domain, LogMel | Waveform) else 0.0
+    seconds = domain.samples / native if isinstance(domain, LogMel | MelIF | Waveform) else 0.0
     bank = np.asarray(waves if inputs is None else inputs)
     if bank.ndim < 2 or bank.dtype.kind not in "fiu":
         given = type(waves if inputs is None else inputs).__name__
@@ -258,7 +258,7 @@ def _bank(domain: Domain, waves: Any, inputs: Any, sample_rate: int | None) -> t
         if bank.shape == tuple(domain.shape):
             raise ValueError(f"inputs has shape {bank.shape}; add a batch axis: inputs[None]")
         return bank, jnp.asarray, seconds
-    if not isinstance(domain, LogMel | Waveform):
+    if not isinstance(domain, LogMel | MelIF | Waveform):
         raise ValueError(
             f"a network on a domain of kind {domain.kind!r} takes no sounds; give inputs= instead of waves"
         )
@@ -269,13 +269,7 @@ def _bank(domain: Domain, waves: Any, inputs: Any, sample_rate: int | None) -> t
             f"waves has shape {bank.shape}, but this network takes (n, {domain.samples}); "
             "bring sounds to length with nd_jax.audio.fit"
         )
-    return bank, _from_wave(domain), seconds
-
-
-def _from_wave(domain: LogMel | Waveform) -> Any:
-    if isinstance(domain, Waveform):
-        return lambda batch: jnp.asarray(batch, jnp.float32)[..., None]
-    return jax.jit(domain.from_wave)
+    return bank, jax.jit(domain.from_wave), seconds
 
 
 @functools.partial(jax.jit, static_argnames=("layers", "time_axes", "with_curves"))

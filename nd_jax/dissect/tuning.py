@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nd_jax import taps
-from nd_jax.domain import LogMel, Waveform
+from nd_jax.domain import LogMel, MelIF, Waveform
 from nd_jax.network import Network
 
 LEVEL_DB = -20.0
@@ -43,7 +43,7 @@ def tuning(network: Network, layers: Sequence[str], *, tones: int = 48) -> Tunin
       ValueError: a network that takes no sound.
     """
     domain = network.input
-    if not isinstance(domain, (LogMel, Waveform)):
+    if not isinstance(domain, (LogMel, MelIF, Waveform)):
         raise ValueError(f"tones are for networks that take sound; this one takes a {domain.kind!r}")
     for layer in layers:
         taps.layer_shape(network, layer)
@@ -53,14 +53,13 @@ def tuning(network: Network, layers: Sequence[str], *, tones: int = 48) -> Tunin
     found: dict[str, list[np.ndarray]] = {layer: [] for layer in layers}
     for start in range(0, tones, _BATCH):
         part = jnp.asarray(waves[np.resize(np.arange(start, min(start + _BATCH, tones)), _BATCH)])
-        inputs = jax.jit(domain.from_wave)(part) if isinstance(domain, LogMel) else part[..., None]
-        for layer, value in taps.read(network, inputs, layers).items():
+        for layer, value in taps.read(network, jax.jit(domain.from_wave)(part), layers).items():
             means = np.asarray(value, np.float32).mean(axis=tuple(range(1, value.ndim - 1)))
             found[layer].append(means[: tones - start])
     return Tuning(frequencies, {layer: np.concatenate(parts).T for layer, parts in found.items()})
 
 
-def _reach(domain: LogMel | Waveform) -> tuple[float, float]:
+def _reach(domain: LogMel | MelIF | Waveform) -> tuple[float, float]:
     """The lowest and the highest tone in Hz."""
     if isinstance(domain, LogMel):
         centres = np.asarray(domain.transform.centre_frequencies)

@@ -12,7 +12,7 @@ import numpy as np
 
 from nd_jax import taps
 from nd_jax.dissect.straight import NotComposable, straightened
-from nd_jax.domain import Domain, LogMel, Picture, Sound, Waveform
+from nd_jax.domain import Domain, LogMel, MelIF, Picture, Sound, Waveform
 from nd_jax.network import Network
 
 _AT_ONCE = 16
@@ -62,7 +62,7 @@ class Weights:
     def pictures(self) -> list[Picture]:
         """A picture of each unit's weights, cut to what any of them sees; from minus to plus its largest weight.
 
-        Weights on samples are drawn as the spectrogram of the sound that they are.
+        Weights on samples are drawn as the spectrogram of the sound that they are; of a mel-IF those of the levels.
         """
         rows, columns = self.field()
         found = []
@@ -97,9 +97,12 @@ class Weights:
         like = self.domain.picture(self.domain.silence())
         if like is None:
             raise ValueError(f"weights on a domain of kind {self.domain.kind!r} have no picture")
-        flat = values.mean(axis=-1).reshape(np.shape(like.values)[:2])
-        # A log-mel's bands are drawn from the top down.
-        drawn = flat[::-1] if isinstance(self.domain, LogMel) else flat
+        if isinstance(self.domain, MelIF):
+            drawn = values[..., 0].T[::-1]
+        else:
+            flat = values.mean(axis=-1).reshape(np.shape(like.values)[:2])
+            # A log-mel's bands are drawn from the top down.
+            drawn = flat[::-1] if isinstance(self.domain, LogMel) else flat
         peak = float(np.abs(drawn).max()) or 1.0
         return Picture(drawn, like.x, like.y, "weight", -peak, peak)
 

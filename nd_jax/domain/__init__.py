@@ -9,6 +9,7 @@ guess.
 | Image     | (height, width, channels)  | low ... high                              |
 | Waveform  | (samples, 1)               | -1 ... 1 (full scale)                     |
 | LogMel    | (mel bands, frames, 1)     | 0 ... 1 = floor_db ... ceiling_db (dBFS)  |
+| MelIF     | (frames, mel bins, 2)      | log power, instantaneous frequency / pi   |
 | Latent    | (size,)                    | unbounded, standard normal                |
 | Units     | (units,)                   | logits, scores: unbounded                 |
 | Label     | ()                         | a class, 0 ... classes - 1                |
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 from nd_jax.domain.conversion import converter
 from nd_jax.domain.core import Axis, Domain, Picture, Sound, from_dict
+from nd_jax.domain.mel_if import MelIF
 from nd_jax.domain.plain import Image, Label, Latent, Parts, Units
 from nd_jax.domain.sound import LogMel, Waveform
 from nd_jax.domain.statistics import with_statistics
@@ -30,6 +32,7 @@ __all__ = [
     "Label",
     "Latent",
     "LogMel",
+    "MelIF",
     "Parts",
     "Picture",
     "Sound",

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from nd_jax.audio.resampling import resample_fft
 from nd_jax.domain.core import Domain
+from nd_jax.domain.mel_if import MelIF
 from nd_jax.domain.plain import Image, Parts
 from nd_jax.domain.sound import LogMel, Waveform
 
@@ -26,8 +27,10 @@ def converter(source: Domain, target: Domain) -> Convert:
     | Image             | Image    | of the same shape: the range is mapped linearly                               |
     | Waveform          | Waveform | resampled (`resample_fft`), centred: cut or padded with silence               |
     | Waveform          | LogMel   | the same, then the target's own front end                                     |
+    | Waveform          | MelIF    | likewise                                                                      |
     | LogMel            | LogMel   | of the same front end: levels in dB into the other range, centred as above    |
-    | has `to_wave(x)`  | either   | its wave (samples,) at its `sample_rate`, then as a Waveform                  |
+    | MelIF             | sound    | its wave, through its own phases, then as a Waveform                          |
+    | has `to_wave(x)`  | sound    | its wave (samples,) at its `sample_rate`, then as a Waveform                  |
 
     Raises:
       ValueError: no such way, in one sentence that says what would fit.
@@ -39,7 +42,7 @@ def converter(source: Domain, target: Domain) -> Convert:
         return lambda x: target.low + (x - source.low) * factor
     if isinstance(source, LogMel) and isinstance(target, LogMel):
         return _levels(source, target)
-    if isinstance(target, (Waveform, LogMel)):
+    if isinstance(target, (Waveform, LogMel, MelIF)):
         if isinstance(source, Waveform):
             low, span = source.low, source.high - source.low
             return _sound(lambda x: (x[..., 0] - low) * (2.0 / span) - 1.0, source.sample_rate, target)
@@ -58,14 +61,11 @@ def centred(x: jax.Array, size: int, axis: int, fill: Any = 0.0) -> jax.Array:
     return jax.lax.slice_in_dim(x, first, first + size, axis=axis)
 
 
-def _sound(wave_of: Callable[[Any], jax.Array], rate: int, target: Waveform | LogMel) -> Convert:
+def _sound(wave_of: Callable[[Any], jax.Array], rate: int, target: Waveform | LogMel | MelIF) -> Convert:
     def convert(x: Any) -> jax.Array:
         wave = centred(resample_fft(wave_of(x), int(rate), target.sample_rate), target.samples, 0)
-        if isinstance(target, LogMel):
-            return target.from_wave(wave)
         # The low-pass may overshoot full scale.
-        wave = jnp.clip(wave, -1.0, 1.0)[:, None]
-        return target.low + (wave + 1.0) * ((target.high - target.low) / 2.0)
+        return target.from_wave(jnp.clip(wave, -1.0, 1.0) if isinstance(target, Waveform) else wave)
 
     return convert
 
@@ -88,7 +88,7 @@ def _levels(source: LogMel, target: LogMel) -> Convert:
 def _fitting(target: Domain) -> str:
     if isinstance(target, LogMel):
         return "the same front end with any floor, ceiling and number of frames, or sound of any rate and length"
-    if isinstance(target, Waveform):
+    if isinstance(target, (Waveform, MelIF)):
         return "sound of any rate and length"
     if isinstance(target, Image):
         return f"images of shape {target.shape} in any range"

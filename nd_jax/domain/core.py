@@ -59,6 +59,8 @@ class Domain:
 
     kind: ClassVar[str] = ""
     is_sound: ClassVar[bool] = False
+    # What a page says of how pictures and sounds come from the values.
+    made_of: ClassVar[str] = ""
 
     if TYPE_CHECKING:
         # Fields in some domains, constants or properties in others.
@@ -78,6 +80,11 @@ class Domain:
     def dtype(self) -> Any:
         """The numpy type of the values; {name: type} for a dict of domains."""
         return np.dtype(np.float32)
+
+    @property
+    def limits(self) -> tuple[Any, Any]:
+        """The lowest and the highest value: `low` and `high`, or two arrays, where channels have their own."""
+        return self.low, self.high
 
     def abstract(self, count: int) -> Any:
         """A batch of `count` examples without values, for `jax.eval_shape`."""

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nd_jax.domain.core import Domain, Sound
+from nd_jax.domain.mel_if import MelIF
 from nd_jax.domain.plain import Parts
 from nd_jax.domain.sound import LogMel, Waveform
 
@@ -25,7 +26,7 @@ _CHUNK = {"cpu": 4, "accelerator": 64}
 def sounds(domain: Domain, inputs: Any, *, chunk_size: int | None = None) -> Iterator[Sound] | None:
     """Plays many examples of a domain, one after the other, while the next are made in the background.
 
-    Log-mels are inverted `chunk_size` at a time in one compiled program, on a CPU on all cores at once.
+    Spectrograms are inverted `chunk_size` at a time in one compiled program, on a CPU on all cores at once.
 
     Args:
       domain: what the examples are.
@@ -38,7 +39,7 @@ def sounds(domain: Domain, inputs: Any, *, chunk_size: int | None = None) -> Ite
     if isinstance(domain, Parts):
         drawn = (sounds(part, inputs[name], chunk_size=chunk_size) for name, part in domain.parts.items())
         return next((found for found in drawn if found is not None), None)
-    if isinstance(domain, LogMel):
+    if isinstance(domain, (LogMel, MelIF)):
         size = chunk_size or _CHUNK["cpu" if jax.default_backend() == "cpu" else "accelerator"]
         return _inverted(domain, np.asarray(inputs), size)
     if isinstance(domain, Waveform):
@@ -47,14 +48,15 @@ def sounds(domain: Domain, inputs: Any, *, chunk_size: int | None = None) -> Ite
     return None
 
 
-def _inverted(domain: LogMel, inputs: np.ndarray, chunk_size: int) -> Iterator[Sound]:
+def _inverted(domain: LogMel | MelIF, inputs: np.ndarray, chunk_size: int) -> Iterator[Sound]:
     invert = _inverse(domain.transform)
     size = min(chunk_size, max(len(inputs), 1))
+    silence = np.asarray(domain.silence())
 
     def made(start: int) -> list[Sound]:
-        part = np.clip(np.nan_to_num(inputs[start : start + size]), 0.0, 1.0).astype(np.float32)
-        padded = np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), np.float32)])
-        waves = np.asarray(invert(domain.to_db(jnp.asarray(padded[..., 0]))), np.float32)
+        part = np.asarray(inputs[start : start + size], np.float32)
+        padded = np.concatenate([part, np.broadcast_to(silence, (size - len(part), *silence.shape))])
+        waves = np.asarray(invert(_pictures(domain, padded)), np.float32)
         return [Sound(wave, domain.sample_rate) for wave in waves[: len(part)]]
 
     workers = _cores() if jax.default_backend() == "cpu" else 1
@@ -73,6 +75,13 @@ def _inverted(domain: LogMel, inputs: np.ndarray, chunk_size: int) -> Iterator[S
             yield from waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _pictures(domain: LogMel | MelIF, values: np.ndarray) -> jax.Array:
+    """What the front end inverts, for values that may be anything."""
+    if isinstance(domain, MelIF):
+        return jnp.asarray(np.nan_to_num(values, posinf=domain.high, neginf=domain.low))
+    return domain.to_db(jnp.asarray(np.clip(np.nan_to_num(values), 0.0, 1.0)[..., 0]))
 
 
 def _cores() -> int:

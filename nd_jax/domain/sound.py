@@ -52,6 +52,16 @@ class Waveform(Domain):
             index_axis("channel", "", 1),
         )
 
+    def from_wave(self, wave: Any) -> jax.Array:
+        """Sound to network input: (..., samples) -> (..., samples, 1); jittable, batched."""
+        if np.shape(wave)[-1] != self.samples:
+            raise ValueError(
+                f"sound has {np.shape(wave)[-1]} samples, but this network takes {self.samples}; "
+                "bring it to length with nd_jax.audio.fit"
+            )
+        middle, half = (self.low + self.high) / 2.0, (self.high - self.low) / 2.0
+        return middle + half * jnp.asarray(wave, jnp.float32)[..., None]
+
     def sound(self, x: Any) -> Sound:
         return Sound(np.asarray(x, np.float32).reshape(self.samples), self.sample_rate)
 
@@ -82,6 +92,7 @@ class LogMel(Domain):
 
     kind: ClassVar[str] = "log_mel"
     is_sound: ClassVar[bool] = True
+    made_of: ClassVar[str] = "Spectrograms become sound through mel inversion and Griffin-Lim phase recovery."
 
     transform: LogMelTransform
     frames: int

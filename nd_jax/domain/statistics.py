@@ -7,11 +7,12 @@ natural pictures do. Here it is the mel bands.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from nd_jax.domain.core import Domain
+from nd_jax.domain.mel_if import MelIF
 from nd_jax.domain.sound import LogMel
 
 # Log-odds have no value at the two ends of the range. 0.02 is 1.6 dB above a floor of -80 dB.
@@ -19,7 +20,11 @@ _END = 0.02
 _BATCH = 256
 
 
-def with_statistics(domain: Domain, inputs: Any, *, shrinkage: float = 0.05) -> LogMel:
+@overload
+def with_statistics(domain: MelIF, inputs: Any, *, shrinkage: float = ...) -> MelIF: ...
+@overload
+def with_statistics(domain: Domain, inputs: Any, *, shrinkage: float = ...) -> LogMel: ...
+def with_statistics(domain: Domain, inputs: Any, *, shrinkage: float = 0.05) -> LogMel | MelIF:
     """The domain with the band statistics of natural inputs: `band_mean` and `band_root`.
 
     `band_mean` is the mean value of every band over all frames. `band_root` is a matrix root R of the covariance C of
@@ -33,18 +38,24 @@ def with_statistics(domain: Domain, inputs: Any, *, shrinkage: float = 0.05) -> 
     numbers times R have a mean variance of 1 per band, whatever the number of bands; shrinkage keeps every direction
     alive (no standard deviation below sqrt(shrinkage)), so that R can be inverted and no band is frozen.
 
+    A `MelIF` domain gets its `band_mean` only, (bins, 2): the mean of every bin's level and instantaneous frequency,
+    as a fraction of the domain's `limits`.
+
     Source: Lucid, `optvis/param/color.py` (the root of the colour covariance of ImageNet).
 
     Args:
-      domain: a `LogMel` domain.
-      inputs: natural inputs, (n, bands, frames, 1), such as `domain.from_wave(waves)`; any number of frames.
+      domain: a `LogMel` or `MelIF` domain.
+      inputs: natural inputs, (n, bands, frames, 1) or (n, frames, bins, 2), such as `domain.from_wave(waves)`; any
+        number of frames.
       shrinkage: how much of the covariance is replaced by equal, independent bands: above 0, at most 1.
 
     Raises:
       ValueError: another kind of domain, inputs that do not fit, are silent or not finite, or a bad shrinkage.
     """
+    if isinstance(domain, MelIF):
+        return _mean_only(domain, inputs)
     if not isinstance(domain, LogMel):
-        raise ValueError(f"band statistics are for a LogMel domain, not for {domain.kind!r}")
+        raise ValueError(f"band statistics are for a LogMel or MelIF domain, not for {domain.kind!r}")
     if not 0 < shrinkage <= 1:
         raise ValueError(f"shrinkage must be above 0 and at most 1, got {shrinkage!r}")
     bands = domain.shape[0]
@@ -69,6 +80,20 @@ def with_statistics(domain: Domain, inputs: Any, *, shrinkage: float = 0.05) -> 
         band_mean=np.asarray(total / frames, np.float32),
         band_root=_root(second / sounding - np.outer(mean, mean), shrinkage),
     )
+
+
+def _mean_only(domain: MelIF, inputs: Any) -> MelIF:
+    shape, bins = np.shape(inputs), domain.shape[1]
+    if len(shape) != 4 or shape[2:] != (bins, 2) or 0 in shape:
+        raise ValueError(f"inputs must have the shape (n, frames, {bins}, 2), got {shape}")
+    total = np.zeros((bins, 2))
+    for at in range(0, len(inputs), _BATCH):
+        total += np.asarray(inputs[at : at + _BATCH], np.float64).sum(axis=(0, 1))
+    if not np.isfinite(total).all():
+        raise ValueError("inputs hold values that are not finite numbers")
+    low, high = (each[0] for each in domain.limits)
+    mean = np.clip((total / (shape[0] * shape[1]) - low) / (high - low), 0.0, 1.0)
+    return dataclasses.replace(domain, band_mean=np.asarray(mean, np.float32))
 
 
 def _root(covariance: np.ndarray, shrinkage: float) -> np.ndarray:

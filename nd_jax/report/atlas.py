@@ -179,8 +179,8 @@ def _about(runs: Sequence[Visualization], found: Collected, domain: Domain) -> s
         lines.append(
             f"All sounds are played at {LOUDNESS:g} LUFS".replace("-", "−") + ", the gain stated, with a peak limiter."
         )
-    if domain.kind == "log_mel":
-        lines.append("Spectrograms become sound through mel inversion and Griffin-Lim phase recovery.")
+    if domain.made_of:
+        lines.append(domain.made_of)
     return " ".join(lines)
 
 

@@ -116,8 +116,7 @@ def _place(folder: pathlib.Path, step: int) -> pathlib.Path:
 
 def _said(domain: Domain) -> str:
     loud = f"All sounds are played at {LOUDNESS:g} LUFS, the gain stated, with a peak limiter.".replace("-", "−")
-    inverse = " Spectrograms become sound through mel inversion and Griffin-Lim phase recovery."
-    return loud + (inverse if domain.kind == "log_mel" else "")
+    return f"{loud} {domain.made_of}".rstrip()
 
 
 def _write_step(

@@ -239,7 +239,8 @@ class _Canvas:
                 self.write(x + (self.width / 2 if self.images else 0), y - 4, text, "ms" if self.images else "ls")
         if not self.images:
             self._axes()
-            self._scale()
+            if np.ndim(self.first.values) == 2:
+                self._scale()
         return np.asarray(self.image)
 
     def write(

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nd_jax import taps
-from nd_jax.domain import LogMel, Parts, Waveform
+from nd_jax.domain import LogMel, MelIF, Parts, Waveform
 from nd_jax.runtime import progress_bar
 from nd_jax.visualize.transforms import Transform
 
@@ -219,14 +219,12 @@ def _inputs(network: Network, sounds: Any) -> Any:
         raise ValueError(f"sounds must be an array of inputs or of waves, got {type(sounds).__name__}")
     array = np.asarray(sounds, np.float32)
     wanted = ", ".join(map(str, ("n", *domain.shape)))
-    if isinstance(domain, LogMel | Waveform) and array.ndim == 2 and array.shape[1] == domain.samples:
-        if isinstance(domain, Waveform):
-            return array[..., None]
+    if isinstance(domain, LogMel | MelIF | Waveform) and array.ndim == 2 and array.shape[1] == domain.samples:
         from_wave = jax.jit(domain.from_wave)
         rows = [np.asarray(from_wave(array[at : at + 64])) for at in range(0, len(array), 64)]
         return np.concatenate(rows) if rows else np.zeros((0, *domain.shape), np.float32)
     if array.ndim != len(domain.shape) + 1 or array.shape[1:] != tuple(domain.shape):
-        waves = f" or sounds (n, {domain.samples})" if isinstance(domain, LogMel | Waveform) else ""
+        waves = f" or sounds (n, {domain.samples})" if isinstance(domain, LogMel | MelIF | Waveform) else ""
         raise ValueError(f"sounds has shape {array.shape}, but this network takes ({wanted}){waves}")
     return array
 

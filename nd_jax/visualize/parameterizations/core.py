@@ -18,7 +18,8 @@ BOUNDS = ("sigmoid", "tanh", "clip", "none")
 # Values come back from a bounded range at least this fraction of it inside both ends, where every curve has a slope.
 MARGIN = 1e-3
 
-_START_BY_KIND = {"log_mel": 0.2}
+# A spectrogram begins quiet, and a mel-IF where no phase moves on.
+_START_BY_KIND: dict[str, float | tuple[float, ...]] = {"log_mel": 0.2, "mel_if": (0.2, 0.5)}
 
 Start = float | tuple[float, ...] | str | None
 
@@ -89,14 +90,15 @@ def bounded(values: jax.Array, domain: Domain, bounds: str = "sigmoid", start: S
     if not is_bounded(domain) or (bounds == "none" and start is None):
         return values
     fraction = start_fraction(domain, start)
-    span = domain.high - domain.low
+    low, high = domain.limits
+    span = high - low
     if bounds == "sigmoid":
-        return domain.low + span * jax.nn.sigmoid(values + jnp.log(fraction / (1.0 - fraction)))
+        return low + span * jax.nn.sigmoid(values + jnp.log(fraction / (1.0 - fraction)))
     if bounds == "tanh":
-        middle = (domain.low + domain.high) / 2
+        middle = (low + high) / 2
         return middle + span / 2 * jnp.tanh(values + jnp.arctanh(2.0 * fraction - 1.0))
-    shifted = values + (domain.low + span * fraction)
-    return jnp.clip(shifted, domain.low, domain.high) if bounds == "clip" else shifted
+    shifted = values + (low + span * fraction)
+    return jnp.clip(shifted, low, high) if bounds == "clip" else shifted
 
 
 def unbounded(x: jax.Array, domain: Domain, bounds: str = "sigmoid", start: Start = None) -> jax.Array:
@@ -107,10 +109,11 @@ def unbounded(x: jax.Array, domain: Domain, bounds: str = "sigmoid", start: Star
     if not is_bounded(domain) or (bounds == "none" and start is None):
         return x
     offset = start_fraction(domain, start)
-    span = domain.high - domain.low
+    low, high = domain.limits
+    span = high - low
     if bounds == "none":
-        return x - (domain.low + span * offset)
-    fraction = jnp.clip((x - domain.low) / span, MARGIN, 1.0 - MARGIN)
+        return x - (low + span * offset)
+    fraction = jnp.clip((x - low) / span, MARGIN, 1.0 - MARGIN)
     if bounds == "sigmoid":
         return jnp.log(fraction / (1.0 - fraction)) - jnp.log(offset / (1.0 - offset))
     if bounds == "tanh":
@@ -131,7 +134,9 @@ def start_fraction(domain: Domain, start: Start) -> jax.Array:
         if mean is None:
             raise ValueError(f"start='mean' needs a domain with a band_mean, and this {domain.kind!r} domain has none")
         # Away from the two ends, where the sigmoid is flat.
-        return jnp.clip(jnp.asarray(mean, jnp.float32), 0.02, 0.98).reshape((-1,) + (1,) * (rank - 1))
+        inside = jnp.clip(jnp.asarray(mean, jnp.float32), 0.02, 0.98)
+        # A mean of bands alone belongs to the first axis; one of bands and channels to the last two.
+        return inside.reshape((-1,) + (1,) * (rank - 1) if inside.ndim == 1 else (1,) * (rank - 2) + inside.shape)
     if start is None:
         start = _START_BY_KIND.get(domain.kind, 0.5)
     fraction = np.asarray(start, np.float32)

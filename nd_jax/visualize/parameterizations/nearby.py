@@ -36,7 +36,7 @@ class Nearby:
             step = change / jnp.sqrt(1.0 + jnp.sum(jnp.square(change)))
         moved = base + radius * step
         # A base inside the range is nearer to the clipped value than to the value itself: the distance stays kept.
-        return _kept_inside(moved, domain.low, domain.high) if core.is_bounded(domain) else moved
+        return _kept_inside(moved, *domain.limits) if core.is_bounded(domain) else moved
 
     def invert(self, x: Any, domain: Domain) -> dict[str, jax.Array]:
         return {

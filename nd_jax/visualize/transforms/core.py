@@ -165,7 +165,7 @@ def check_allowed(name: str, breaks: str, domain: Domain, allow_on_sound: bool) 
 
 def inside(x: jax.Array, domain: Domain) -> jax.Array:
     """Clips to the domain's range; an unbounded domain has none."""
-    return jnp.clip(x, domain.low, domain.high) if math.isfinite(domain.low) or math.isfinite(domain.high) else x
+    return jnp.clip(x, *domain.limits) if math.isfinite(domain.low) or math.isfinite(domain.high) else x
 
 
 # ---- Arithmetic along axes -------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nd_jax import taps
-from nd_jax.domain import LogMel, Waveform
+from nd_jax.domain import LogMel, MelIF, Waveform
 from nd_jax.domain.playing import sounds
 from nd_jax.network import Network
 from nd_jax.visualize import manifest
@@ -156,7 +156,7 @@ def _levels(bank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _waves(network: Network, made: Any) -> np.ndarray | None:
     """(n, samples) of optimised inputs that are sound, as heard: what leaves full scale is clipped when written."""
-    if not isinstance(network.input, (LogMel, Waveform)):
+    if not isinstance(network.input, (LogMel, MelIF, Waveform)):
         return None
     found = sounds(network.input, made)
     assert found is not None
@@ -170,12 +170,9 @@ def through_wav(wave: np.ndarray) -> np.ndarray:
 
 def _survived(network: Network, waves: np.ndarray | None, reader: reading.Reader) -> np.ndarray:
     domain = network.input
-    if waves is None or not isinstance(domain, (LogMel, Waveform)):
+    if waves is None or not isinstance(domain, (LogMel, MelIF, Waveform)):
         return np.full(len(reader.lanes), np.nan)
     heard = through_wav(waves)
-    if isinstance(domain, Waveform):
-        again = domain.low + (heard[..., None] + 1.0) * (domain.high - domain.low) / 2.0
-        return reader.own(network, again)
     analyse = jax.jit(domain.from_wave)
     parts = []
     for start in range(0, len(heard), reading.BATCH):
