@@ -1,7 +1,11 @@
-"""What in these sounds spoke for what a network says: a folder of sounds in, a page to look at and listen to out.
+"""What in these sounds or pictures spoke for what a network says: a folder in, a page to look at and listen to out.
 
     python experiments/explain.py --sounds recordings                      # spoken digits, your recordings
     python experiments/explain.py --network checkpoints/esc10 --sounds clips --target dog
+    python experiments/explain.py --sounds recordings --units block2/relu  # and where every unit of a layer is active
+    python experiments/explain.py --sounds recordings --unit block2/relu:5 # what drives one unit, in place of a class
+    python experiments/explain.py --network checkpoints/mnist --pictures digits
+    python experiments/explain.py --network cifar_torchvision.pt --pictures photographs
     python experiments/explain.py                                          # samples of the shipped generator instead
 
 For every sound and method: where the class comes from, over the spectrogram and along time and frequency; what is
@@ -9,7 +13,8 @@ marked and what is left as sound; what the network says to each; how fast its pr
 deleted first, beside a map of noise. The last command, ten sounds and four methods, takes 46 s on 2 idle cores.
 
 A sound that is done is kept in OUT/maps and never done again: run the same command after Ctrl-C or a kill and it goes
-on. OUT/index.html is the page, OUT/figures.json has all numbers, OUT/maps/*.npz all maps.
+on. OUT/index.html is the page, OUT/units/N/index.html that of the units of sound N, OUT/figures.json has all numbers,
+OUT/maps/*.npz all maps (docs/attribution.md says what is in them).
 """
 
 from __future__ import annotations
@@ -19,19 +24,21 @@ import hashlib
 import json
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import nd_jax as nd
-from nd_jax import generators
+from nd_jax.attribute import receptive
 from nd_jax.experiments import explain_page as page
+from nd_jax.experiments import explain_units as units
+from nd_jax.experiments.explain_inputs import Aim, aims, inputs, last_layer_with_positions, open_network, says
 from nd_jax.network import digest
 from nd_jax.report import sheets
 from nd_jax.runtime import progress_bar, script
-from nd_jax.visualize import classes as by_class
 
 Method = Literal[
     "occlusion", "mask", "integrated_gradients", "smooth_grad", "input_x_gradient", "saliency", "rise", "grad_cam"
@@ -40,26 +47,45 @@ Method = Literal[
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Which sounds, which network, which methods, and where to put what was found."""
+    """Which sounds or pictures, which network, which methods, and where to put what was found."""
 
     network: str = "checkpoints/spoken_digits"
-    """A network that hears: a shipped name, or a folder that Network.save wrote."""
+    """A network that hears or sees: a shipped name, a folder that Network.save wrote, or a file of weights of
+    torchvision's VGG, GoogLeNet or the CIFAR-10 network of PyTorch's tutorial."""
+    kind: Literal["googlenet", "vgg16", "cifar10"] | None = None
+    """Of a file of weights: what it is; by default as its tensors say."""
+    labels: pathlib.Path | None = None
+    """Of a file of weights: names of its classes, one a line or JSON."""
     sounds: pathlib.Path | None = None
     """A folder of sound files; without, samples of the generator."""
+    pictures: pathlib.Path | None = None
+    """A folder of pictures (.png, .jpg, .npy), for a network that sees."""
     generator: str = "checkpoints/conditional_mel_gan"
     """Makes the sounds when there is no folder."""
     count: int = 10
-    """At most so many sounds."""
+    """At most so many sounds or pictures."""
     target: str | None = None
     """What is explained, a class by name or number; by default what the network says to each sound."""
     part: str | None = None
     """Which output, for a network with several."""
+    unit: str | None = None
+    """LAYER:NUMBER, a unit that is explained in place of a class."""
+    units: str | None = None
+    """A layer: where every unit of it is active on each sound, and what it hears, on a page of their own."""
     methods: tuple[Method, ...] = ("occlusion", "mask", "integrated_gradients", "rise")
     """In this order on the page."""
     time: float = 0.1
     """Width of an occluded window, in seconds; windows overlap by half."""
     bands: int = 10
     """Occluded bands, of equal width on the ERB scale; 1 for windows over time alone."""
+    low: float = 0.0
+    """Lower edge of the bands, in Hz."""
+    high: float | None = None
+    """Upper edge, in Hz; by default half the sample rate."""
+    window: int | None = None
+    """Of pictures: side of an occluded square, in pixels; by default a fifth of the smaller side."""
+    stride: int | None = None
+    """Of pictures: pixels from one square to the next; by default half the side of the square."""
     baseline: str = "silence"
     """What stands where something is taken away: silence, mean, band_mean, blur or a number."""
     layer: str = ""
@@ -85,34 +111,65 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(settings: Settings) -> pathlib.Path:
     """Does what the settings say; returns the path of index.html."""
-    for name in ("count", "bands", "steps", "masks"):
-        if getattr(settings, name) < 1:
-            raise ValueError(f"{name} must be 1 or more, got {getattr(settings, name)}")
-    if not settings.methods:
-        raise ValueError("methods names at least one method")
-    network = nd.load(settings.network)
-    if settings.target is not None:
-        wanted(network, settings)
-    if not network.input.is_sound:
-        raise ValueError(f"explain.py is for networks that hear, and this one takes a {network.input.kind!r}")
-    settings = dataclasses.replace(settings, layer=settings.layer or last_layer_with_positions(network))
-    names, x = inputs(network, settings)
-    maps = settings.out.expanduser() / "maps"
-    maps.mkdir(parents=True, exist_ok=True)
+    network, aim, settings = checked(settings)
+    folder = settings.sounds if network.input.is_sound else settings.pictures
+    names, x = inputs(network, folder, settings.count, settings.generator, settings.seed)
+    out = settings.out.expanduser()
+    (out / "maps").mkdir(parents=True, exist_ok=True)
     found = []
     with progress_bar(len(names) * len(settings.methods), "map") as tick:
         for name, each in zip(names, x, strict=True):
-            found.append(explained(network, name, each, settings, maps, tick))
-    return page.write(network, found, settings)
+            found.append(explained(network, name, each, aim(each), settings, out / "maps", tick))
+    linked = []
+    if settings.units is not None:
+        with progress_bar(len(names), "page of units") as tick:
+            for number, each in enumerate(found):
+                linked.append(units.write(network, each, number, settings.units, baseline_of(settings), out))
+                tick(1)
+    return page.write(network, found, settings, linked)
+
+
+def checked(settings: Settings) -> tuple[nd.Network, Callable[[np.ndarray], Aim], Settings]:
+    """The network and what is explained, once all of the settings are known to fit, before anything runs.
+
+    Raises:
+      LayerError, ValueError, OSError: the first thing that does not, in one sentence.
+    """
+    for name in ("count", "bands", "steps", "masks", "window", "stride"):
+        value = getattr(settings, name)
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be 1 or more, got {value}")
+    if not settings.methods and settings.units is None:
+        raise ValueError("methods names at least one method")
+    network = open_network(settings.network, settings.kind, settings.labels)
+    sees = not network.input.is_sound
+    if (settings.sounds if sees else settings.pictures) is not None:
+        raise ValueError(
+            "this network sees: its folder is --pictures" if sees else "this network hears: its folder is --sounds"
+        )
+    if sees and settings.pictures is None:
+        raise ValueError("this network sees: give a folder with --pictures")
+    aim = aims(network, settings.target, settings.part, settings.unit)
+    nd.attribute.baseline_of(network.input, jnp.zeros((1, *network.input.shape)), baseline_of(settings))
+    for name, ends in {"share": (0.0, 1.0), "area": (0.0, 1.0)}.items():
+        if not ends[0] < getattr(settings, name) < ends[1]:
+            raise ValueError(f"{name} must be between 0 and 1, got {getattr(settings, name)}")
+    if "occlusion" in settings.methods:
+        nd.attribute.grid(_seen(network, settings), **windows(network, settings))
+    if "grad_cam" in settings.methods:
+        settings = dataclasses.replace(settings, layer=settings.layer or last_layer_with_positions(network))
+        receptive.positions_of(network, settings.layer)
+    if settings.units is not None:
+        receptive.positions_of(network, settings.units)
+    return network, aim, settings
 
 
 def explained(
-    network: nd.Network, name: str, x: np.ndarray, settings: Settings, folder: pathlib.Path, tick: Any
+    network: nd.Network, name: str, x: np.ndarray, aim: Aim, settings: Settings, folder: pathlib.Path, tick: Any
 ) -> page.Explained:
     """All maps of one sound, from the disk where they are there."""
-    said = by_class.said(network, x[None], settings.part)[0]
-    target = int(np.argmax(said)) if settings.target is None else wanted(network, settings)
-    path = folder / f"{_identity(network, name, x, target, settings)}.npz"
+    said = says(network, x[None], aim, settings.part)[0]
+    path = folder / f"{_identity(network, name, x, aim, settings)}.npz"
     if path.is_file():
         with np.load(path) as stored:
             arrays = dict(stored)
@@ -120,70 +177,83 @@ def explained(
     else:
         arrays = {}
         for method in settings.methods:
-            arrays |= {f"{method}/{key}": value for key, value in _one(network, x, target, method, settings).items()}
+            arrays |= {f"{method}/{key}": value for key, value in _one(network, x, aim, method, settings).items()}
             tick(1)
-        arrays["noise/deletion"] = _noise(network, x, target, settings)
+        arrays["noise/deletion"] = _noise(network, x, aim, settings)
         with sheets.drafted(path) as draft, open(draft, "wb") as file:
-            np.savez_compressed(file, x=x, target=target, said=said, **arrays)
-    return page.Explained(name, x, target, said, arrays)
+            np.savez_compressed(file, x=x, target=aim.number, label=aim.label, said=said, **arrays)
+    return page.Explained(name, x, aim, said, arrays)
 
 
-def _one(network: nd.Network, x: np.ndarray, target: int, method: Method, settings: Settings) -> dict[str, np.ndarray]:
+def _one(network: nd.Network, x: np.ndarray, aim: Aim, method: Method, settings: Settings) -> dict[str, np.ndarray]:
     """The map of one method, what it marks and leaves, and how well that serves."""
-    found = attribution(network, x, target, method, settings)
+    found = attribution(network, x, aim, method, settings)
     baseline = baseline_of(settings)
     kept, removed = nd.attribute.parts(x, found, share=None if method == "mask" else settings.share, baseline=baseline)
-    chances = by_class.said(network, np.stack([kept, removed]), settings.part)
+    chances = says(network, np.stack([kept, removed]), aim, settings.part)
     arrays = {
         "map": np.asarray(found.values, np.float32),
-        "time": found.along("time"),
+        "method": np.asarray(found.method),
         "kept": kept,
         "removed": removed,
         "kept_says": chances[0],
         "removed_says": chances[1],
     }
-    if "frequency" in [axis.name for axis in found.axes]:
-        arrays["frequency"] = found.along("frequency")
+    arrays |= {axis.name: found.along(axis.name) for axis in found.axes if axis.name in ("time", "frequency")}
+    if found.error is not None:
+        arrays |= {"sum": np.sum(found.values, dtype=np.float64), "error": np.asarray(found.error).reshape(())}
     if found.view is None:
-        goal = nd.objectives.probability([target], part=settings.part)
-        curves = nd.attribute.insertion_deletion(network, x, found, goal, baseline=baseline)
+        curves = nd.attribute.insertion_deletion(network, x, found, aim.sure, baseline=baseline)
         arrays |= {"deletion": curves.deletion, "insertion": curves.insertion}
     return arrays
 
 
 def attribution(
-    network: nd.Network, x: np.ndarray, target: int, method: Method, settings: Settings
+    network: nd.Network, x: np.ndarray, aim: Aim, method: Method, settings: Settings
 ) -> nd.attribute.Attribution:
     """What one method says of one sound."""
-    goal = nd.objectives.logit([target], part=settings.part)
-    sure = nd.objectives.probability([target], part=settings.part)
     key, baseline = jax.random.key(settings.seed), baseline_of(settings)
     if method == "occlusion":
-        windows: dict[str, Any] = {"time": settings.time, "time_stride": settings.time / 2}
-        if settings.bands > 1:
-            rate = network.input.sample_rate  # type: ignore[attr-defined]
-            windows["frequency"] = nd.attribute.bands("erb", settings.bands, 0.0, rate / 2)
-        return nd.attribute.occlusion(network, x, goal, baseline=baseline, **windows)
+        return nd.attribute.occlusion(network, x, aim.goal, baseline=baseline, **windows(network, settings))
     if method == "mask":
-        return nd.attribute.mask(network, x, sure, areas=settings.area, steps=settings.steps, baseline=baseline)
+        return nd.attribute.mask(network, x, aim.sure, areas=settings.area, steps=settings.steps, baseline=baseline)
     if method == "rise":
-        return nd.attribute.rise(network, x, sure, key=key, masks=settings.masks, baseline=baseline)
+        return nd.attribute.rise(network, x, aim.sure, key=key, masks=settings.masks, baseline=baseline)
     if method == "integrated_gradients":
-        return nd.attribute.integrated_gradients(network, x, goal, baseline=baseline)
+        return nd.attribute.integrated_gradients(network, x, aim.goal, baseline=baseline)
     if method == "smooth_grad":
-        return nd.attribute.smooth_grad(network, x, goal, key=key)
+        return nd.attribute.smooth_grad(network, x, aim.goal, key=key)
     if method == "input_x_gradient":
-        return nd.attribute.input_x_gradient(network, x, goal, baseline=baseline)
+        return nd.attribute.input_x_gradient(network, x, aim.goal, baseline=baseline)
     if method == "grad_cam":
-        return nd.attribute.grad_cam(network, x, goal, settings.layer)
-    return nd.attribute.saliency(network, x, goal)
+        return nd.attribute.grad_cam(network, x, aim.goal, settings.layer)
+    return nd.attribute.saliency(network, x, aim.goal)
 
 
-def _noise(network: nd.Network, x: np.ndarray, target: int, settings: Settings) -> np.ndarray:
+def windows(network: nd.Network, settings: Settings) -> dict[str, Any]:
+    """What `occlusion` and `grid` are told of the windows."""
+    domain: Any = network.input
+    if not domain.is_sound:
+        side = settings.window or max(1, min(domain.shape[:2]) // 5)
+        stride = settings.stride or max(1, side // 2)
+        return {"window": (side, side, domain.shape[2]), "stride": (stride, stride, domain.shape[2])}
+    found: dict[str, Any] = {"time": settings.time, "time_stride": settings.time / 2}
+    if settings.bands > 1:
+        high = domain.sample_rate / 2 if settings.high is None else settings.high
+        found["frequency"] = nd.attribute.bands("erb", settings.bands, settings.low, high)
+    return found
+
+
+def _seen(network: nd.Network, settings: Settings) -> Any:
+    """What the windows of occlusion are laid over."""
+    domain: Any = network.input
+    return nd.attribute.TimeFrequency(domain) if domain.kind == "waveform" and settings.bands > 1 else domain
+
+
+def _noise(network: nd.Network, x: np.ndarray, aim: Aim, settings: Settings) -> np.ndarray:
     """The deletion curve of a map of noise, what every method has to beat."""
     drawn = np.random.default_rng(settings.seed).normal(size=x.shape)
-    goal = nd.objectives.probability([target], part=settings.part)
-    return nd.attribute.insertion_deletion(network, x, drawn, goal, baseline=baseline_of(settings)).deletion
+    return nd.attribute.insertion_deletion(network, x, drawn, aim.sure, baseline=baseline_of(settings)).deletion
 
 
 def baseline_of(settings: Settings) -> str | float:
@@ -194,42 +264,11 @@ def baseline_of(settings: Settings) -> str | float:
         return settings.baseline
 
 
-def wanted(network: nd.Network, settings: Settings) -> int:
-    """The class of the command line, by name, or by number where none is called so."""
-    name: Any = settings.target
-    if name.isdecimal() and name not in by_class.class_names(network, settings.part):
-        name = int(name)
-    return int(by_class.class_indices(network, [name], settings.part)[0])
-
-
-def last_layer_with_positions(network: nd.Network) -> str:
-    """For Grad-CAM: the last layer with as many axes of positions as the input has, "" when there is none."""
-    rank = len(network.input.shape)
-    fitting = [name for name, shape in nd.taps.layers(network).items() if len(shape) == rank and shape[0] > 1]
-    return fitting[-1] if fitting else ""
-
-
-def inputs(network: nd.Network, settings: Settings) -> tuple[list[str], np.ndarray]:
-    """Names and inputs of the sounds."""
-    domain: Any = network.input
-    if settings.sounds is None:
-        generator = nd.load(settings.generator)
-        made = generators.make(generator, generators.inputs(generator, settings.seed, settings.count))
-        x = jax.vmap(nd.domain.converter(generator.output, domain))(made)
-        return [f"sample {number}" for number in range(settings.count)], np.asarray(x)
-    read = nd.audio.read_folder(settings.sounds.expanduser(), domain.sample_rate, length=domain.samples)
-    for skipped, why in read.skipped:
-        print(f"left out {skipped}: {why}", file=sys.stderr)
-    waves = np.stack(read.waves)[: settings.count]
-    heard = waves[..., None] if domain.kind == "waveform" else np.asarray(domain.from_wave(waves))
-    return [path.name for path in read.paths][: settings.count], heard
-
-
-def _identity(network: nd.Network, name: str, x: np.ndarray, target: int, settings: Settings) -> str:
+def _identity(network: nd.Network, name: str, x: np.ndarray, aim: Aim, settings: Settings) -> str:
     """Everything that decides a sound's maps, as the name of a file."""
-    places = ("sounds", "out", "count", "target", "generator", "network")
+    places = ("sounds", "pictures", "out", "count", "target", "unit", "units", "generator", "network", "kind", "labels")
     deciding = {key: value for key, value in dataclasses.asdict(settings).items() if key not in places}
-    told = json.dumps([digest(network), target, deciding], sort_keys=True, default=str)
+    told = json.dumps([digest(network), aim.label, aim.number, deciding], sort_keys=True, default=str)
     mixed = hashlib.sha256(told.encode() + np.ascontiguousarray(x, np.float32).tobytes()).hexdigest()[:16]
     return f"{pathlib.Path(name).stem[:40].replace(' ', '_')}-{mixed}"
 

@@ -14,8 +14,10 @@ import nd_jax as nd
 from nd_jax import proportions
 from nd_jax.attribute import TimeFrequency
 from nd_jax.domain import Axis
+from nd_jax.experiments.explain_inputs import Aim
 from nd_jax.report import pictures, sheets
 from nd_jax.report.leaflet import Leaflet
+from nd_jax.report.overlays import AGAINST, FOR, overlaid
 from nd_jax.runtime import require
 from nd_jax.visualize import classes as by_class
 
@@ -38,45 +40,56 @@ class Explained:
     Attributes:
       name: of the sound.
       x: the input.
-      target: the class that is explained.
-      said: (classes,) probabilities.
-      arrays: {"method/what": array}: map, time, frequency, kept, removed, kept_says, removed_says, deletion, insertion.
+      aim: what is explained.
+      said: (classes,) probabilities; of a unit (1,) its activation.
+      arrays: {"method/what": array}: map, time, frequency, kept, removed, kept_says, removed_says, deletion, insertion,
+        and of integrated gradients sum and error.
     """
 
     name: str
     x: np.ndarray
-    target: int
+    aim: Aim
     said: np.ndarray
     arrays: Mapping[str, np.ndarray]
 
 
 def figures(network: nd.Network, found: Sequence[Explained], settings: Any) -> dict[str, Any]:
     """All numbers of the page, JSON-ready."""
-    names = by_class.class_names(network, settings.part)
-    targets = np.asarray([each.target for each in found])
     told: dict[str, Any] = {
         "settings": {field.name: _plain(getattr(settings, field.name)) for field in dataclasses.fields(settings)},
         "sounds": [
-            {"name": each.name, "explained": names[each.target], "probability": float(each.said[each.target])}
+            {"name": each.name, "explained": each.aim.label, "score" if each.aim.is_unit else "probability": _own(each)}
             for each in found
         ],
         "methods": {},
-        "noise": {"deletion": _mean([_area(each.arrays["noise/deletion"]) for each in found])},
+        "noise": {"deletion": _mean([_area(each, "noise/deletion") for each in found])},
     }
     for method in settings.methods:
         row: dict[str, Any] = {}
         for side in ("kept", "removed"):
-            said = np.stack([each.arrays[f"{method}/{side}_says"] for each in found])
-            row[side] = proportions.proportion(said.argmax(axis=1) == targets)
+            said = [each.arrays[f"{method}/{side}_says"] for each in found]
+            if found[0].aim.is_unit:
+                row[side] = _mean([float(now[0]) / (_own(each) or 1.0) for each, now in zip(found, said, strict=True)])
+            else:
+                numbers = [each.aim.number for each in found]
+                row[side] = proportions.proportion(np.stack(said).argmax(axis=1) == np.asarray(numbers))
         for way in ("deletion", "insertion"):
             if all(f"{method}/{way}" in each.arrays for each in found):
-                row[way] = _mean([_area(each.arrays[f"{method}/{way}"]) for each in found])
+                row[way] = _mean([_area(each, f"{method}/{way}") for each in found])
+        if all(f"{method}/error" in each.arrays for each in found):
+            row["completeness_error"] = max(_incomplete(each, method) for each in found)
         told["methods"][method] = row
     return told
 
 
-def write(network: nd.Network, found: Sequence[Explained], settings: Any) -> pathlib.Path:
+def write(network: nd.Network, found: Sequence[Explained], settings: Any, units: Sequence[str] = ()) -> pathlib.Path:
     """Writes figures.json and index.html; returns the path of the latter.
+
+    Args:
+      network: what was explained.
+      found: every sound or picture.
+      settings: of the run.
+      units: for each the page of its units, if there are such.
 
     Raises:
       MissingExtraError: matplotlib or Pillow is missing.
@@ -84,17 +97,30 @@ def write(network: nd.Network, found: Sequence[Explained], settings: Any) -> pat
     out = settings.out.expanduser()
     told = figures(network, found, settings)
     sheets.replace(out / "figures.json", (json.dumps(told, indent=1) + "\n").encode())
-    names = by_class.class_names(network, settings.part)
-    explained = "what it says to each sound" if settings.target is None else f"class {names[found[0].target]}"
+    what, unit = "sounds" if network.input.is_sound else "pictures", found[0].aim.is_unit
+    one = settings.target is not None or unit
+    explained = f"{'unit' if unit else 'class'} {found[0].aim.label}" if one else "what it says to each"
     page = Leaflet(
         out,
-        f"Why {network.card.get('name') or settings.network} says so",
-        f"{len(found)} sounds; explained is {explained}. Warm colours spoke for it, cold ones against it; each map has "
+        f"Why {network.card.get('name') or settings.network} {'answers' if unit else 'says'} so",
+        f"{len(found)} {what}; explained is {explained}. Red spoke for it, blue against it; each map has "
         f"a scale of its own. Marked are the {100 * settings.share:.0f} % of a map's values that are largest, or the "
         f"mask itself; taken away means {settings.baseline}.",
     )
+    if settings.methods:
+        _table(page, told, settings, unit)
+    for number, each in enumerate(found):
+        _section(page, network, number, each, settings, units[number] if units else "")
+    page.link("figures.json", "All numbers")
+    return page.finish()
+
+
+def _table(page: Leaflet, told: Mapping[str, Any], settings: Any, unit: bool) -> None:
+    """How well every method serves, over all sounds."""
+    sides = ["activation by the marked part alone", "by the rest"]
+    classes = ["the marked part alone is recognised", "the rest is"]
     page.table(
-        ["method", "the marked part alone is recognised", "the rest is", "area under deletion", "under insertion"],
+        ["method", *(sides if unit else classes), "area under deletion", "under insertion"],
         [
             *(
                 [
@@ -107,38 +133,64 @@ def write(network: nd.Network, found: Sequence[Explained], settings: Any) -> pat
             ["noise", "", "", _number(told["noise"]["deletion"]), ""],
         ],
     )
+    measured = "share of the way from nothing to the whole input's activation" if unit else "mean probability"
     page.text(
-        "Deletion: the mean probability while values are taken away, largest of the map first; small is good, and "
+        f"Deletion: the {measured} while values are taken away, largest of the map first; small is good, and "
         "noise is what to beat. Insertion: while they are put back; large is good. Gradient maps often win here by "
         "finding inputs like no sound: listen to what they mark. Intervals are 95 %.",
         soft=True,
     )
-    for number, each in enumerate(found):
-        _section(page, network, number, each, names, settings)
-    page.link("figures.json", "All numbers")
-    return page.finish()
 
 
-def _section(
-    page: Leaflet, network: nd.Network, number: int, each: Explained, names: Sequence[str], settings: Any
-) -> None:
-    best = int(each.said.argmax())
-    says = f"says {names[best]}, {100 * each.said[best]:.0f} %"
-    also = "" if best == each.target else f"; explained is {names[each.target]}, {100 * each.said[each.target]:.0f} %"
+def _section(page: Leaflet, network: nd.Network, number: int, each: Explained, settings: Any, units: str) -> None:
+    names = () if each.aim.is_unit else by_class.class_names(network, settings.part)
+    says = _says(each, each.said, names)
+    also = ""
+    if names and int(each.said.argmax()) != each.aim.number:
+        also = f"; explained is {each.aim.label}, {100 * _own(each):.0f} %"
     page.heading(f"{each.name}: {says}{also}")
+    if units:
+        page.link(units, f"Where every unit of {settings.units} is active")
+    if not settings.methods:
+        return
     page.figure(
         f"sound-{number:03d}.png",
         _maps(network, each, settings),
         f"Maps of {each.name} by {len(settings.methods)} methods, with their curves over time and frequency",
     )
+    for method in settings.methods:
+        if f"{method}/error" in each.arrays:
+            total, error = (float(each.arrays[f"{method}/{key}"]) for key in ("sum", "error"))
+            name, wrong = _NAMES[method].capitalize(), 100 * _incomplete(each, method)
+            page.text(
+                f"{name}: the values add up to {total:.4g}, and the score rises by {total - error:.4g} from the "
+                f"baseline (completeness error {wrong:.2g} %).",
+                soft=True,
+            )
     inputs, titles, facts = [each.x], ["the whole"], [[says]]
     for method in settings.methods:
         for side, word in (("kept", "marked"), ("removed", "the rest")):
-            said = each.arrays[f"{method}/{side}_says"]
             inputs.append(each.arrays[f"{method}/{side}"])
             titles.append(f"{_NAMES[method]}: {word}")
-            facts.append([f"says {names[int(said.argmax())]}, {100 * said.max():.0f} %"])
+            facts.append([_says(each, each.arrays[f"{method}/{side}_says"], names)])
     page.tiles(f"sound-{number:03d}", np.stack(inputs), network.input, titles=titles, facts=facts)
+
+
+def _own(each: Explained) -> float:
+    """The probability of what is explained, or the unit's activation."""
+    return float(each.said[0 if each.aim.is_unit else each.aim.number])
+
+
+def _says(each: Explained, said: np.ndarray, names: Sequence[str]) -> str:
+    if each.aim.is_unit:
+        return f"{each.aim.label} is {float(said[0]):.3g}"
+    return f"says {names[int(said.argmax())]}, {100 * said.max():.0f} %"
+
+
+def _incomplete(each: Explained, method: str) -> float:
+    """The error of a sum that should be the rise of the score, as a share of that rise."""
+    total, error = (float(each.arrays[f"{method}/{key}"]) for key in ("sum", "error"))
+    return abs(error) / max(abs(total - error), 1e-12)
 
 
 def _maps(network: nd.Network, each: Explained, settings: Any) -> Any:
@@ -151,19 +203,21 @@ def _maps(network: nd.Network, each: Explained, settings: Any) -> Any:
     picture = network.input.picture(each.x)
     assert picture is not None
     whole = figure.add_subplot(grid[0, 0])
-    _draw(whole, picture.values, picture.x, picture.y, cmap="magma", vmin=picture.low, vmax=picture.high)
-    whole.set_title("the sound", fontsize=9)
+    _draw(whole, picture, cmap="magma" if network.input.is_sound else "gray", vmin=picture.low, vmax=picture.high)
+    whole.set_title("the sound" if network.input.is_sound else "the picture", fontsize=9)
     whole.set_ylabel(pictures.axis_title(picture.y), fontsize=8)
     legend = figure.add_subplot(grid[1, 0])
     legend.axis("off")
-    figure.colorbar(whole.images[0], ax=legend, orientation="horizontal", label=picture.unit, fraction=0.5)
+    colours = require("matplotlib.colors", "report").LinearSegmentedColormap.from_list("", [AGAINST, (1, 1, 1), FOR])
+    scale = require("matplotlib.cm", "report").ScalarMappable(cmap=colours)
+    scale.set_clim(-1, 1)
+    bar = figure.colorbar(scale, ax=legend, orientation="horizontal", fraction=0.5, ticks=[-1, 0, 1])
+    bar.set_ticklabels(["against it", "0", "for it"], fontsize=7)
     for place, method in enumerate(settings.methods, start=1):
         values = each.arrays[f"{method}/map"]
         over = figure.add_subplot(grid[0, place])
-        rows, across, up = _oriented(network.input, values)
-        limit = float(np.max(np.abs(rows))) or 1.0
-        _draw(over, rows, across, up, cmap="coolwarm", vmin=-limit, vmax=limit)
-        over.set_title(_NAMES[method], fontsize=9)
+        _draw(over, overlaid(picture, values, _axes_of(network.input, values)))
+        over.set_title(_title(method, str(each.arrays.get(f"{method}/method", ""))), fontsize=9)
         over.set_yticklabels([])
         if f"{method}/frequency" in each.arrays:
             side = over.inset_axes((1.02, 0.0, 0.18, 1.0))
@@ -171,37 +225,51 @@ def _maps(network: nd.Network, each: Explained, settings: Any) -> Any:
             side.plot(curve, (np.arange(len(curve)) + 0.5) / len(curve), linewidth=0.9, color="0.2")
             side.axvline(0, color="0.7", linewidth=0.6)
             side.set(ylim=(0, 1), xticks=[], yticks=[])
-        below = figure.add_subplot(grid[1, place])
-        curve = each.arrays[f"{method}/time"]
-        below.plot(np.linspace(across.values[0], across.values[-1], len(curve)), curve, linewidth=0.9, color="0.2")
-        below.axhline(0, color="0.7", linewidth=0.6)
-        below.set_xlabel("time (s)", fontsize=8)
-        below.tick_params(labelsize=7)
-        below.spines[["top", "right"]].set_visible(False)
-        below.margins(x=0)
+        if f"{method}/time" in each.arrays:
+            below = figure.add_subplot(grid[1, place])
+            curve = each.arrays[f"{method}/time"]
+            seconds = np.asarray(picture.x.values)
+            below.plot(np.linspace(seconds[0], seconds[-1], len(curve)), curve, linewidth=0.9, color="0.2")
+            below.axhline(0, color="0.7", linewidth=0.6)
+            below.set_xlabel("time (s)", fontsize=8)
+            below.tick_params(labelsize=7)
+            below.spines[["top", "right"]].set_visible(False)
+            below.margins(x=0)
     return figure
 
 
-def _oriented(domain: Any, values: np.ndarray) -> tuple[np.ndarray, Axis, Axis]:
-    """A map as rows from the top, with its axes; one over time alone as a single row."""
-    if domain.kind == "waveform" and values.shape != domain.shape:
-        frequency, time = TimeFrequency(domain).axes
-        return values[::-1], time, dataclasses.replace(frequency, values=frequency.values[::-1])
-    if domain.kind == "waveform":
-        return values[:, 0][None], domain.axes[0], Axis("", "", np.zeros(1))
-    frequency, time, _ = domain.axes
-    return values[::-1, :, 0], time, dataclasses.replace(frequency, values=frequency.values[::-1])
+def _title(method: str, exactly: str) -> str:
+    """The name of a method; of RISE with the share that it kept, of Grad-CAM with the layer."""
+    return exactly if method in ("rise", "grad_cam") and exactly else _NAMES[method]
 
 
-def _draw(axes: Any, rows: np.ndarray, across: Axis, up: Axis, **colours: Any) -> None:
-    axes.imshow(rows, aspect="auto", interpolation="nearest", extent=(0, 1, 0, 1), **colours)
-    for axis, described, flip in ((axes.xaxis, across, False), (axes.yaxis, up, True)):
+def _axes_of(domain: Any, values: np.ndarray) -> tuple[Axis, ...]:
+    """The axes of a map: the input's, or those of a waveform's short-time spectrum."""
+    return domain.axes if values.shape == domain.shape else TimeFrequency(domain).axes
+
+
+def _draw(axes: Any, picture: Any, **colours: Any) -> None:
+    square = picture.x.unit == "px"
+    height, width = np.shape(picture.values)[:2]
+    axes.imshow(
+        picture.values,
+        aspect=height / width if square else "auto",
+        interpolation="nearest",
+        extent=(0, 1, 0, 1),
+        **colours,
+    )
+    for axis, described, flip in ((axes.xaxis, picture.x, False), (axes.yaxis, picture.y, True)):
         marks = pictures.ticks(described, 5) if len(described.values) > 1 else []
         axis.set_ticks([1 - at if flip else at for at, _ in marks], [text for _, text in marks])
     axes.tick_params(labelsize=7)
 
 
-def _area(curve: np.ndarray) -> float:
+def _area(each: Explained, name: str) -> float:
+    """Below a curve; that of a unit as a share of the way from the baseline to the whole input."""
+    curve = each.arrays[name]
+    if each.aim.is_unit:
+        ends = each.arrays["noise/deletion"]
+        curve = (curve - ends[-1]) / ((ends[0] - ends[-1]) or 1.0)
     return float(np.mean((curve[1:] + curve[:-1]) / 2))
 
 

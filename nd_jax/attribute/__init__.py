@@ -11,7 +11,10 @@
 | `masks.py`       | `mask`: meaningful and extremal perturbation                                        |
 | `faithful.py`    | `insertion_deletion`, `faithfulness`, `mask_of`                                     |
 | `sanity.py`      | `randomisation`: do maps depend on what was learned?                                |
+| `redundancy.py`  | `redundancy`: windows kept alone and taken away in pairs; are there several reasons?    |
 | `parts.py`       | `parts`: what is marked alone, and the rest                                         |
+| `unit_maps.py`   | `unit_maps`: where the units of a layer are active on given inputs                  |
+| `receptive.py`   | what a position of a layer sees                                                     |
 | `targets.py`     | what is explained: classes and objectives                                           |
 | `attribution.py` | `Attribution`, what all of them give                                                |
 """
@@ -23,9 +26,11 @@ from nd_jax.attribute.gradients import grad_cam, input_x_gradient, integrated_gr
 from nd_jax.attribute.masks import MaskedInput, mask
 from nd_jax.attribute.occlusion import occlusion
 from nd_jax.attribute.parts import parts
+from nd_jax.attribute.redundancy import Redundancy, redundancy
 from nd_jax.attribute.rise import rise
 from nd_jax.attribute.sanity import Randomisation, randomisation
 from nd_jax.attribute.spectra import TimeFrequency, onsets
+from nd_jax.attribute.unit_maps import UnitMaps, unit_maps
 from nd_jax.attribute.windows import Grid, bands, grid
 
 __all__ = [
@@ -35,7 +40,9 @@ __all__ = [
     "Grid",
     "MaskedInput",
     "Randomisation",
+    "Redundancy",
     "TimeFrequency",
+    "UnitMaps",
     "bands",
     "baseline_of",
     "faithfulness",
@@ -50,7 +57,9 @@ __all__ = [
     "onsets",
     "parts",
     "randomisation",
+    "redundancy",
     "rise",
     "saliency",
     "smooth_grad",
+    "unit_maps",
 ]

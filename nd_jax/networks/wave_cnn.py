@@ -1,7 +1,7 @@
 """A small convolutional classifier of raw audio: strided convolutions over the samples, no front end.
 
 Layers: block1/conv, block1/norm, block1/relu, block2/..., pool, one head per name in `heads`. Of 32,768
-samples at 16 kHz block1 has 8,192 steps, one for 0.25 ms, and block5 32, one for 64 ms.
+samples at 16 kHz block1 has 8,192 steps, one for 0.25 ms, and block4 128, one for 16 ms.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class WaveCNN(nn.Module):
     Attributes:
       heads: (name, number of classes) of every head; the name is the layer's name too.
       features: channels of every block.
-      kernel: samples of the first block's kernel, steps of the others'.
+      kernel: length of the kernels, in samples of the first block and steps of the others.
       stride: of every block.
       dropout: rate in front of the heads, in training.
     """
 
     heads: tuple[tuple[str, int], ...]
-    features: tuple[int, ...] = (24, 48, 64, 96, 128)
-    kernel: int = 25
+    features: tuple[int, ...] = (16, 32, 64, 96)
+    kernel: int = 11
     stride: int = 4
     dropout: float = 0.0
 

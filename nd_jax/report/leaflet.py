@@ -37,6 +37,7 @@ figure img { max-width: 100%; height: auto; }
 figcaption { color: var(--soft); font-size: var(--small); margin-top: 8px; max-width: 84ch; }
 .text { max-width: 84ch; overflow-wrap: anywhere; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(168px, 1fr)); gap: 16px; }
+.tiles.large { grid-template-columns: repeat(auto-fill, minmax(256px, 1fr)); }
 .tile { display: grid; gap: 4px; align-content: start; font-size: var(--small); min-width: 0; }
 .tile img { width: 100%; height: auto; image-rendering: pixelated; }
 .tile img.map { filter: none; }
@@ -129,6 +130,7 @@ class Leaflet:
         titles: Sequence[str] = (),
         facts: Sequence[Sequence[str]] = (),
         made: Iterable[Sound] | None = None,
+        figures: Sequence[str] = (),
     ) -> None:
         """Examples side by side: picture, name, a few lines, and a player where they are sound.
 
@@ -139,15 +141,20 @@ class Leaflet:
           titles: a name for each.
           facts: lines for each.
           made: the sounds, when they are known already.
+          figures: an SVG for each, with axes of its own, that is shown in place of its picture.
         """
-        drawn = sheets.pictures_of(outputs, domain)
+        drawn = [] if figures else sheets.pictures_of(outputs, domain)
         heard = made if made is not None else sounds(domain, outputs)
-        played = [None] * len(drawn) if heard is None else [at_playback_level(sound) for sound in heard]
+        count = len(figures or drawn)
+        played = [None] * count if heard is None else [at_playback_level(sound) for sound in heard]
         self._sound = self._sound or heard is not None
         shown = []
-        for index, (picture, ready) in enumerate(zip(drawn, played, strict=True)):
+        for index, ready in enumerate(played):
             name = f"{stem}-{index:03d}"
-            sheets.replace(self.folder / _FILES / f"{name}.png", pictures.png(picture))
+            if figures:
+                sheets.replace(self.folder / _FILES / f"{name}.svg", figures[index].encode())
+            else:
+                sheets.replace(self.folder / _FILES / f"{name}.png", pictures.png(drawn[index]))
             title = html.escape(titles[index]) if titles else f"{index}"
             lines = [html.escape(line) for line in facts[index]] if facts else []
             player = ""
@@ -158,18 +165,24 @@ class Leaflet:
                 player = f'<audio controls preload="none" src="{_FILES}/{name}.wav" aria-label="{title}"></audio>'
                 limited = f", limiter {ready.limited_db:.0f} dB" if ready.limited_db >= 0.5 else ""
                 lines.append(f"gain {ready.gain_db:+.0f} dB{limited}".replace("-", "−"))
-            kind = "colour" if np.ndim(picture.values) == 3 else "map"
-            rows, columns = np.shape(picture.values)[:2]
+            if figures:
+                image = f'<img loading="lazy" src="{_FILES}/{name}.svg" alt="{title}">'
+            else:
+                kind = "colour" if np.ndim(drawn[index].values) == 3 else "map"
+                rows, columns = np.shape(drawn[index].values)[:2]
+                image = (
+                    f'<img class="{kind}" width="{columns}" height="{rows}" loading="lazy" src="{_FILES}/{name}.png" '
+                    f'alt="{title}">'
+                )
             shown.append(
-                f'<div class="tile"><img class="{kind}" width="{columns}" height="{rows}" loading="lazy" '
-                f'src="{_FILES}/{name}.png" alt="{title}"><b>{title}</b>'
+                f'<div class="tile">{image}<b>{title}</b>'
                 + "".join(f'<span class="soft">{line}</span>' for line in lines)
                 + f"{player}</div>"
             )
-        self._parts.append(f'<div class="tiles">{"".join(shown)}</div>')
-        first = drawn[0]
-        if first.x.unit != "px":
-            self.text(_axes(first), soft=True)
+        kind = "tiles large" if figures else "tiles"
+        self._parts.append(f'<div class="{kind}">{"".join(shown)}</div>')
+        if drawn and drawn[0].x.unit != "px":
+            self.text(_axes(drawn[0]), soft=True)
 
     def finish(self) -> pathlib.Path:
         """Writes index.html in one step; returns its path."""

@@ -229,6 +229,7 @@ def figure(
     height: int | None = None,
     low: float | None = None,
     high: float | None = None,
+    alone: bool = False,
 ) -> str:
     """A picture with true axes (seconds; Hz, and whether mel or log; pixels) and a colour bar, as one inline SVG.
 
@@ -241,9 +242,11 @@ def figure(
       height: likewise; by default half the width, and for images what keeps their aspect.
       low: lower end of the colour map, by default the picture's own; give the same to pictures that are compared.
       high: its upper end, likewise.
+      alone: for a file of its own: black on white, as it has no surroundings.
     """
     bottom = picture.low if low is None else low
     top = picture.high if high is None else high
+    paper = "background:#fff;color:#1b1720;" if alone else ""
     rows, columns = np.shape(picture.values)[:2]
     flat = np.ndim(picture.values) == 2
     if height is None:
@@ -253,7 +256,7 @@ def figure(
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{spoken}" '
         f'viewBox="0 0 {left + width + right} {above + height + below}" '
-        f'width="{left + width + right}" style="max-width:100%;height:auto;font:11px system-ui,sans-serif" '
+        f'width="{left + width + right}" style="{paper}max-width:100%;height:auto;font:11px system-ui,sans-serif" '
         'fill="currentColor">',
         f'<image x="{left}" y="{above}" width="{width}" height="{height}" preserveAspectRatio="none" '
         f'style="image-rendering:pixelated" href="{data_uri(png(picture, theme, low=low, high=high), "image/png")}"/>',

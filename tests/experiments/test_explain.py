@@ -6,6 +6,7 @@ import json
 
 import chex
 import numpy as np
+import PIL.Image
 import pytest
 
 import nd_jax as nd
@@ -41,12 +42,17 @@ def test_page_figures_and_maps(recordings, tmp_path, capsys, monkeypatch):
     assert "left out" in capsys.readouterr().err
     page = (tmp_path / "index.html").read_text()
     assert page.count("<audio") == 2 * (1 + 2 * len(methods)) and "extremal mask: the rest" in page
+    error = told["methods"]["integrated_gradients"]["completeness_error"]
+    assert 0 <= error < 0.1 and page.count("completeness error") == 2
     files = sorted((tmp_path / "maps").glob("*.npz"))
     assert len(files) == 2
     with np.load(files[0]) as stored:
         network = nd.load("spoken_digits")
         assert stored["occlusion/map"].shape == network.input.shape
         chex.assert_trees_all_close(stored["occlusion/kept"] + stored["occlusion/removed"], stored["x"], atol=1e-6)
+        assert str(stored["rise/method"]).startswith("RISE, p = 0.")
+        kept = np.argmax(np.asarray(network(stored["mask/kept"][None]))[0])
+        assert kept == np.argmax(stored["mask/kept_says"])
 
     # Once more: nothing is done twice; another sound or setting is another file.
     def done_twice(*_, **__):
@@ -58,15 +64,73 @@ def test_page_figures_and_maps(recordings, tmp_path, capsys, monkeypatch):
         run(recordings, tmp_path, "--methods", *methods, "--baseline", "mean")
 
 
+def test_a_unit_in_place_of_a_class_and_all_units_of_a_layer(recordings, tmp_path):
+    more = ["--unit", "block2/relu:5", "--units", "block2/relu", "--methods", "occlusion", "--count", "1"]
+    assert run(recordings, tmp_path, *more) == 0
+    told = json.loads((tmp_path / "figures.json").read_text())
+    network = nd.load("spoken_digits")
+    with np.load(next((tmp_path / "maps").glob("*.npz"))) as stored:
+        x = stored["x"]
+        assert str(stored["label"]) == "block2/relu:5"
+        mean = np.asarray(nd.taps.read(network, x[None], "block2/relu")["block2/relu"])[0, ..., 5].mean()
+        chex.assert_trees_all_close(stored["said"], mean[None], rtol=1e-5)
+    chex.assert_trees_all_close(told["sounds"][0]["score"], float(mean), rtol=1e-5)
+    assert "activation by the marked part alone" in (tmp_path / "index.html").read_text()
+    page = (tmp_path / "units" / "000" / "index.html").read_text()
+    assert page.count('class="tile"') == 64 and "../../index.html" in page
+    assert "units/000/index.html" in (tmp_path / "index.html").read_text()
+    with np.load(tmp_path / "units" / "000" / "maps.npz") as stored:
+        maps = nd.attribute.unit_maps(network, x, "block2/relu")
+        chex.assert_trees_all_close(stored["values"], maps.values, atol=1e-5)
+        titles = [f"block2/relu:{unit}<" for unit in maps.units[maps.order]]
+    places = [page.index(title) for title in titles]
+    assert places == sorted(places), "the strongest first"
+
+
+def test_pictures(tmp_path):
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    picture = np.zeros((28, 28), np.uint8)
+    picture[4:24, 13:16] = 255
+    PIL.Image.fromarray(picture).save(folder / "one.png")
+    np.save(folder / "two.npy", np.stack([picture / 255, picture.T / 255]).astype(np.float32))
+    (folder / "broken.png").write_bytes(b"no picture")
+    more = ["--network", "mnist", "--pictures", str(folder), "--out", str(tmp_path / "out"), "--units", "conv1"]
+    assert explain.main([*more, "--methods", "occlusion", "grad_cam"]) == 0
+    told = json.loads((tmp_path / "out" / "figures.json").read_text())
+    assert [each["name"] for each in told["sounds"]] == ["one.png", "two.npy 0", "two.npy 1"]
+    with np.load(next((tmp_path / "out" / "maps").glob("one-*.npz"))) as stored:
+        network = nd.load("mnist")
+        assert stored["x"].max() == network.input.high and stored["x"].min() == network.input.low
+        chex.assert_shape(stored["occlusion/map"], (28, 28, 1))
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "<audio" not in page and "3 pictures" in page
+
+
+def test_one_of_several_outputs(recordings, tmp_path):
+    more = ["--network", "instrument_notes", "--part", "family", "--methods", "saliency", "--count", "1"]
+    assert run(recordings, tmp_path, *more) == 0
+    told = json.loads((tmp_path / "figures.json").read_text())
+    assert told["sounds"][0]["explained"] in nd.load("instrument_notes").labels["family"]
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
         (["--target", "eleven"], "no unit 'eleven'"),
-        (["--network", "mnist"], "is for networks that hear"),
+        (["--network", "mnist"], "this network sees: its folder is --pictures"),
+        (["--network", "conditional_mel_gan"], "for networks that hear or see"),
+        (["--network", "conditional_mel_gan_discriminator"], "for networks that hear or see"),
         (["--count", "0"], "count must be 1 or more"),
         (["--sounds", "no_such_folder"], "is not a folder"),
         (["--baseline", "silent", "--methods", "saliency"], "unknown baseline 'silent'"),
         (["--part", "pitch"], "pitch"),
+        (["--network", "instrument_notes"], "say which by part=, one of 'family', 'pitch'"),
+        (["--unit", "block2/relu"], "a unit is LAYER:NUMBER, such as block1/conv:0, not 'block2/relu'"),
+        (["--unit", "block2/relu:64"], "has units 0 to 63, and not 64"),
+        (["--unit", "block2/relu:6", "--target", "3"], "in place of a class"),
+        (["--units", "digit"], "no positions to lay over"),
+        (["--pictures", "no_such_folder"], "this network hears"),
     ],
 )
 def test_one_sentence(recordings, tmp_path, capsys, more, message):
