@@ -4,6 +4,9 @@
 
 NOTES holds `labels.csv` (file, instrument, family, pitch_midi) and `audio/`. Took 19 minutes for 967 notes on 2 CPU
 cores that had other work too; expect 99 % of the held-out notes at their exact pitch and 90 % in their family.
+
+With `--held-out-by instrument --out runs/notes_judge` whole instruments are held out: a judge of notes by instruments
+that it never heard, such as a generator's.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -53,8 +56,10 @@ class InstrumentNotes:
     """Channels of the convolutions."""
     stem: int = 5
     """Size of the first convolution's kernel; the others are 3 x 3."""
+    held_out_by: Literal["pair", "instrument"] = "pair"
+    """What is held out: single (instrument, pitch) pairs, or all notes of an instrument."""
     held_out: float = 0.2
-    """This share of the (instrument, pitch) pairs is never trained on."""
+    """This share of the (instrument, pitch) pairs, or of the instruments, is never trained on."""
     validation: float = 0.06
     """This share decides which evaluation was the best."""
     split_seed: int = 0
@@ -84,7 +89,9 @@ class InstrumentNotes:
             {name: values[part == index] for name, values in arrays.items()} for index in range(3)
         )
         domain = with_band_mean(domain, train["wave"])
-        pairs = len(set(zip(clips.features["instrument"][part == 2], clips.features["pitch"][part == 2], strict=True)))
+        by_pair = self.held_out_by == "pair"
+        groups = len(set(np.asarray(_groups(clips, self))[part == 2]))
+        grouped = "(instrument, pitch)" if by_pair else "instrument"
         yield Experiment(
             name="",
             title=f"{len(clips)} notes: {len(train['wave'])} to train, {len(validation['wave'])} to choose, "
@@ -109,22 +116,28 @@ class InstrumentNotes:
             labels={"pitch": PITCHES, "family": families},
             measure=lambda outputs: _measure(outputs, held_out),
             card={
-                "name": "instrument_notes",
+                "name": "instrument_notes" if by_pair else "notes_judge",
                 "task": "Pitch (61 semitones, MIDI 24 to 84: unit i is MIDI 24 + i) and instrument family "
                 f"({len(families)}) of one note.",
-                "intended_use": "the network of the demo (what do its units listen for?) and a judge of the pitch of "
-                "single synthetic or generated notes",
+                "intended_use": ("the network of the demo (what do its units listen for?) and " if by_pair else "")
+                + "a judge of the pitch of single synthetic or generated notes",
                 "limits": "one note at a time; below MIDI 40 partials are closer than the bands, so pitch is less "
                 "certain there; pure tones below middle C, which no instrument here makes, are often read one or two "
-                "semitones wrong, and worse below MIDI 37; soundfont notes are few recordings stretched over the "
-                "whole range, so a held-out note often has a training note that differs from it by a resampling; "
-                "families know few instruments each",
+                "semitones wrong, and worse below MIDI 37; "
+                + (
+                    "soundfont notes are few recordings stretched over the whole range, so a held-out note often has a "
+                    "training note that differs from it by a resampling; "
+                    if by_pair
+                    else ""
+                )
+                + "families know few instruments each",
                 "data": f"{len(clips)} single notes, {len(set(clips.features['instrument']))} instruments, "
                 f"plus procedural harmonic notes ({self.procedural:.0%} of every batch)",
                 "source": "soundfont renderings (MIDI.js, midi-js-soundfonts), Discord-SFZ-GM-Bank, NSynth test set",
                 "licence": list(LICENCES),
-                "split": f"by (instrument, pitch), never by file: {pairs} pairs ({len(held_out['wave'])} notes) "
-                f"held out, sha256 of 'seed:instrument:pitch' below {self.held_out:g}, seed {self.split_seed}",
+                "split": f"by {grouped}, never by file: {groups} of them ({len(held_out['wave'])} notes) held out, "
+                f"sha256 of 'seed:instrument{':pitch' if by_pair else ''}' below {self.held_out:g}, seed "
+                f"{self.split_seed}",
                 "front_end": describe(domain),
                 "network": f"audio_cnn, convolutions of {', '.join(map(str, self.features))} channels",
             },
@@ -132,12 +145,17 @@ class InstrumentNotes:
 
 
 def split(clips: data.Clips, config: InstrumentNotes) -> np.ndarray:
-    """(n,) 0 = train, 1 = validation, 2 = held out; all notes of one instrument and pitch are on the same side."""
+    """(n,) 0 = train, 1 = validation, 2 = held out; all notes of a group are on the same side."""
+    place = group_positions(_groups(clips, config), config.split_seed)
+    return np.where(place < config.held_out, 2, np.where(place < config.held_out + config.validation, 1, 0))
+
+
+def _groups(clips: data.Clips, config: InstrumentNotes) -> list[str]:
     names = clips.names["instrument"]
     instruments, pitches = clips.features["instrument"], clips.features["pitch"]
-    groups = [f"{names[instrument]}:{pitch}" for instrument, pitch in zip(instruments, pitches, strict=True)]
-    place = group_positions(groups, config.split_seed)
-    return np.where(place < config.held_out, 2, np.where(place < config.held_out + config.validation, 1, 0))
+    if config.held_out_by == "instrument":
+        return [names[instrument] for instrument in instruments]
+    return [f"{names[instrument]}:{pitch}" for instrument, pitch in zip(instruments, pitches, strict=True)]
 
 
 def _arrays(clips: data.Clips, samples: int) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
