@@ -12,7 +12,7 @@ import pytest
 
 import nd_jax as nd
 from nd_jax.attribute.baselines import gaussian
-from nd_jax.attribute.occlusion import neighbours
+from nd_jax.attribute.removal import neighbours
 from nd_jax.domain import Image, Latent, LogMel, Parts, Waveform
 from nd_jax.taps import LayerError
 
