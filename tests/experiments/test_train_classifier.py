@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import gzip
 import json
 import struct
@@ -197,6 +198,11 @@ def test_splits_never_divide_what_belongs_together(notes, digits, tmp_path):
     chex.assert_trees_all_equal(part[: len(clips)], part[len(clips) :])
     assert set(part.tolist()) == {0, 1, 2}
     chex.assert_trees_all_equal(part[:5], instrument_notes.split(clips.select(range(5)), recipe))
+
+    by_instrument = dataclasses.replace(recipe, held_out_by="instrument", split_seed=3)
+    part = instrument_notes.split(clips, by_instrument)
+    for instrument in range(2):
+        assert len(set(part[clips.features["instrument"] == instrument].tolist())) == 1
 
     clips = nd.data.load("spoken_digits", "all", manual_dir=digits, data_dir=tmp_path, progress=False)
     official, without = spoken_digits.split(clips), spoken_digits.split(clips, "ben")
