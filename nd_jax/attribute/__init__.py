@@ -13,6 +13,7 @@
 | `sanity.py`      | `randomisation`: do maps depend on what was learned?                                |
 | `redundancy.py`  | `redundancy`: windows kept alone and taken away in pairs; are there several reasons?    |
 | `parts.py`       | `parts`: what is marked alone, and the rest                                         |
+| `intonation.py`  | `speech`, `contour_mask`: intensity or intonation?                                  |
 | `unit_maps.py`   | `unit_maps`: where the units of a layer are active on given inputs                  |
 | `receptive.py`   | what a position of a layer sees                                                     |
 | `targets.py`     | what is explained: classes and objectives                                           |
@@ -23,6 +24,7 @@ from nd_jax.attribute.attribution import Attribution
 from nd_jax.attribute.baselines import baseline_of
 from nd_jax.attribute.faithful import Curves, Faithfulness, faithfulness, insertion_deletion, mask_of
 from nd_jax.attribute.gradients import grad_cam, input_x_gradient, integrated_gradients, saliency, smooth_grad
+from nd_jax.attribute.intonation import ContourMask, Speech, contour_mask, speech
 from nd_jax.attribute.masks import MaskedInput, mask
 from nd_jax.attribute.occlusion import occlusion
 from nd_jax.attribute.parts import parts
@@ -35,16 +37,19 @@ from nd_jax.attribute.windows import Grid, bands, grid
 
 __all__ = [
     "Attribution",
+    "ContourMask",
     "Curves",
     "Faithfulness",
     "Grid",
     "MaskedInput",
     "Randomisation",
     "Redundancy",
+    "Speech",
     "TimeFrequency",
     "UnitMaps",
     "bands",
     "baseline_of",
+    "contour_mask",
     "faithfulness",
     "grad_cam",
     "grid",
@@ -61,5 +66,6 @@ __all__ = [
     "rise",
     "saliency",
     "smooth_grad",
+    "speech",
     "unit_maps",
 ]
