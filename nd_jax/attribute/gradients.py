@@ -263,7 +263,7 @@ def _cam(
 
     zero = jnp.zeros((len(x), *taps.layer_shape(network, layer)), jnp.float32)
     scores, pull, activation = jax.vjp(run, zero, has_aux=True)
-    slopes = jax.vmap(lambda row: pull(row)[0])(rows)
+    slopes = _pulled(pull, rows)
     places = tuple(range(2, slopes.ndim - 1))
     weights = jnp.mean(slopes, axis=places, keepdims=True)
     return jnp.moveaxis(jnp.sum(weights * activation[None], axis=-1), 0, 1), scores
@@ -273,7 +273,13 @@ def _cam(
 def _slopes(network: Network, spec: Any, arrays: Any, x: jax.Array, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Gradients (batch, rows, *shape) of what rows (rows, batch, lanes) choose, and scores (batch, lanes)."""
     scores, pull = jax.vjp(lambda x: targets.scores(network, spec, arrays, x), x)
-    return jnp.moveaxis(jax.vmap(lambda row: pull(row)[0])(rows), 0, 1), scores
+    return jnp.moveaxis(_pulled(pull, rows), 0, 1), scores
+
+
+def _pulled(pull: Callable[..., tuple[jax.Array, ...]], rows: jax.Array) -> jax.Array:
+    """(rows, batch, ...) gradients of the rows that are chosen."""
+    # jaxlib 0.10 on a CPU compiles sum(x * w) wrongly when its gradient is mapped over a single row: zeros, or near it.
+    return pull(rows[0])[0][None] if len(rows) == 1 else jax.vmap(lambda row: pull(row)[0])(rows)
 
 
 def _gradient(network: Network, x: Any, target: targets.Target) -> tuple[np.ndarray, np.ndarray, Any, bool]:

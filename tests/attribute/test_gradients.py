@@ -128,3 +128,24 @@ def test_what_does_not_fit_is_refused_in_one_sentence(call, error, message):
     with pytest.raises(error, match=message) as caught:
         call(nd.attribute, network, np.zeros((12, 10, 1), np.float32))
     assert len(str(caught.value).splitlines()) == 1
+
+
+class Weighted(nn.Module):
+    """sum(x * w) for three classes, written as it reads."""
+
+    @nn.compact
+    def __call__(self, x):
+        weights = self.param("weights", nn.initializers.normal(), (*x.shape[1:3], 3))
+        return jnp.sum(x * weights[None], axis=(1, 2))
+
+
+def test_a_product_and_a_sum_has_its_weights_as_its_gradient():
+    # Compiled wrongly by jaxlib 0.10 where the gradient is mapped over the one class that is explained.
+    module, shape = Weighted(), (20, 48, 1)
+    network = nd.Network(module, module.init(jax.random.key(0), jnp.zeros((1, *shape))), Image(shape, -4.0, 4.0))
+    weights = np.asarray(network.variables["params"]["weights"])
+    x = some(2, shape)
+    alike = nd.attribute.saliency(network, x, 1, absolute=False).values
+    own = nd.attribute.saliency(network, x, [0, 2], absolute=False).values
+    chex.assert_trees_all_close(alike[..., 0], np.stack([weights[..., 1]] * 2), atol=1e-6)
+    chex.assert_trees_all_close(own[..., 0], np.moveaxis(weights[..., [0, 2]], -1, 0), atol=1e-6)
