@@ -1,7 +1,7 @@
 # make demo    an atlas of the shipped instrument-note network, path printed at the end
 # make test    lint, types, tests, a small demo, the notebooks, the wheel: what .ci/run calls
 # make lint    formatting, lint and types only
-# make bench   the speed figures of docs/speed.md, docs/training_speed.md, docs/generator_priors.md and docs/numbers.md
+# make bench   the speed figures of docs/{speed,training_speed,generator_priors,attribution,numbers}.md
 # Each makes its own .venv and installs what it needs; a second call skips that.
 
 SHELL := /bin/bash
@@ -36,6 +36,7 @@ bench: $(VENV)/bench.stamp
 	$(BIN)/python experiments/benchmark_inverse.py
 	$(BIN)/python experiments/benchmark_train.py
 	$(BIN)/python experiments/benchmark_priors.py
+	$(BIN)/python experiments/benchmark_attribution.py
 
 format: $(VENV)/test.stamp
 	$(BIN)/ruff check --fix .

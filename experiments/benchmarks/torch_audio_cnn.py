@@ -20,7 +20,7 @@ class AudioCNN(nn.Module):
 
     def __init__(self, module: audio_cnn.AudioCNN, variables: Any):
         super().__init__()
-        if module.pooling != "frequency" or len(module.heads) != 1:
+        if module.pooling not in _POOLED or len(module.heads) != 1:
             raise ValueError("the PyTorch side is written for one head behind pooling over time")
         params, stats = variables["params"], variables["batch_stats"]
         layers: list[tuple[str, nn.Module]] = []
@@ -35,7 +35,7 @@ class AudioCNN(nn.Module):
         kernel, bias = _array(params[head]["kernel"]), _array(params[head]["bias"])
         dense = nn.Linear(*kernel.shape)
         dense.weight.data, dense.bias.data = kernel.T.contiguous(), bias
-        layers += [("pool", _OverTime()), (head, dense)]
+        layers += [("pool", _POOLED[module.pooling]()), (head, dense)]
         self.names = [name for name, _ in layers]
         self.main = nn.Sequential(*(layer for _, layer in layers))
 
@@ -72,6 +72,16 @@ class _OverTime(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.mean(3).transpose(1, 2).flatten(1)
+
+
+class _Events(nn.Module):
+    """The mean over time and then the maximum, each as `_OverTime` has it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([y.transpose(1, 2).flatten(1) for y in (x.mean(3), x.amax(3))], dim=1)
+
+
+_POOLED: dict[str, type[nn.Module]] = {"frequency": _OverTime, "events": _Events}
 
 
 def _norm(params: Any, stats: Any) -> nn.BatchNorm2d:
