@@ -123,7 +123,9 @@ class MelIF(Domain):
         level, frequency = self.pictures(x)
         low, high = _PICTURE_DB
         share = np.clip((np.nan_to_num(level.values, nan=low) - low) / (high - low), 0.0, 1.0)
-        colours = oklab_to_srgb(0.9 * share, 0.16 * np.minimum(2 * share, 1.0), np.pi * np.nan_to_num(frequency.values))
+        colours = oklab_to_srgb(
+            0.92 * share**0.7, 0.16 * np.minimum(2 * share, 1.0), np.pi * np.nan_to_num(frequency.values)
+        )
         return Picture(colours, level.x, level.y, "", 0.0, 1.0)
 
     def pictures(self, x: Any) -> tuple[Picture, Picture]:
