@@ -27,6 +27,7 @@ the equalised learning rate: kernels are stored unscaled, about 1 in size, and m
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -35,13 +36,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nd_jax.audio.mel_if import NORMAL_OFFSET, NORMAL_SCALE
 from nd_jax.networks import conditional
 from nd_jax.networks.conv import conv_general_dilated
 from nd_jax.networks.layers import MinibatchDeviation, Relu, Tanh
 
 # From (log-mel power, instantaneous frequency) to about -0.8 ... 0.8: silence, log(1e-6), is at -0.8.
-GAIN = (0.0661371661726, 0.8)
-OFFSET = (0.113718730221, 0.0)
+GAIN = NORMAL_SCALE
+OFFSET = NORMAL_OFFSET
 _KERNEL = (3, 3)
 _NUMBERS = ("NHWC", "HWIO", "NHWC")
 
@@ -54,6 +56,20 @@ Progress = float | jax.Array
 def channels(block: int, fmap_base: float, fmap_decay: float, fmap_max: int) -> int:
     """f(block): the channels of a block's convolutions; f(0) are those that the heads read."""
     return int(min(fmap_base / 2.0 ** (block * fmap_decay), fmap_max))
+
+
+def growth(seen: Any, blocks: int, stable: int, fade: int) -> jax.Array:
+    """The progress of networks of so many blocks after so many examples (section 4 of Karras et al. 2018).
+
+    Args:
+      seen: how many examples they were trained on, a scalar.
+      blocks: how many there will be.
+      stable: examples of every stage with all its blocks.
+      fade: examples of every stage that fades a block in.
+    """
+    count = jnp.minimum(seen, blocks * stable + (blocks - 1) * fade - 1)
+    whole, part = jnp.divmod(count, stable + fade)
+    return whole + jnp.maximum(0.0, (part - stable).astype(jnp.float32) / fade)
 
 
 def generator_shares(progress: Progress, blocks: int) -> list[Any]:
@@ -392,7 +408,7 @@ class Discriminator(nn.Module):
             share = discriminator_share(progress, block)
             if not _is_nothing(share):
                 x = share * read[block - 1] + (1.0 - share) * x
-        x = MinibatchDeviation(1e-6, name="deviation")(x, None if train else self.deviation)
+        x = MinibatchDeviation(1e-6, constant_mean=True, name="deviation")(x, None if train else self.deviation)
         x = DiscriminatorBlock((count[1], count[0]), self.start, self.slope, name="block1")(x)
         x = x.reshape(x.shape[0], -1)
         score = EqualDense(1, name="logits")(x)
@@ -421,17 +437,20 @@ def frozen(module: Discriminator, variables: Any, batches: Iterable[Any]) -> Dis
     """
     if not isinstance(module, Discriminator):
         raise ValueError(f"only a gansynth_discriminator has a deviation to freeze, not {type(module).__name__}")
-    live = module.clone(deviation=None)
-
-    @jax.jit
-    def read(variables: Any, x: jax.Array) -> jax.Array:
-        kept = live.apply(variables, x, capture_intermediates=_is_deviation, mutable=["intermediates"])[1]
-        return kept["intermediates"]["deviation"]["__call__"][0][0, 0, 0, -1]
-
-    found = [float(read(variables, jnp.asarray(part))) for part in batches]
+    live = module.clone(deviation=None, progress=None)
+    progress = jnp.float32(_growth("gansynth_discriminator", module, None)[1])
+    found = [float(_deviation(live, variables, jnp.asarray(part), progress)) for part in batches]
     if not found:
         raise ValueError("to freeze the deviation takes one batch of real examples or more, and there are none")
     return module.clone(deviation=float(np.mean(found)))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _deviation(module: Discriminator, variables: Any, x: jax.Array, progress: jax.Array) -> jax.Array:
+    """What the layer says of a batch; one program however far the network has grown."""
+    kept = module.apply(variables, x, progress=progress, capture_intermediates=_is_deviation, mutable=["intermediates"])
+    found: Any = kept[1]
+    return found["intermediates"]["deviation"]["__call__"][0][0, 0, 0, -1]
 
 
 def _is_deviation(module: nn.Module, method: str) -> bool:
@@ -472,6 +491,7 @@ __all__ = [
     "enlarge",
     "frozen",
     "generator_shares",
+    "growth",
     "picture_shape",
     "shrink",
 ]

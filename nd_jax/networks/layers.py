@@ -170,10 +170,13 @@ class MinibatchDeviation(nn.Module):
     Attributes:
       epsilon: added to the variance, so that equal examples have a slope.
       axis_name: of the devices that share the batch, or None.
+      constant_mean: whether the slope of a slope, as a gradient penalty has it, takes the batch's mean for a constant,
+        as TensorFlow's `tf.nn.moments` does; the slope itself is the same.
     """
 
     epsilon: float = 1e-8
     axis_name: str | None = None
+    constant_mean: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, frozen: float | None = None) -> jax.Array:
@@ -182,6 +185,8 @@ class MinibatchDeviation(nn.Module):
             return jnp.concatenate([x, jnp.full((*x.shape[:-1], 1), frozen, x.dtype)], axis=-1)
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         centre = self._mean(wide)
+        if self.constant_mean:
+            centre = jax.lax.stop_gradient(centre)
         # Around the batch's own mean the squares are small; their difference would drown in what they share.
         variance = self._mean(jnp.square(wide - centre))
         deviation = jnp.mean(jnp.sqrt(variance + self.epsilon)).astype(x.dtype)

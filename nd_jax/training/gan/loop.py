@@ -24,7 +24,7 @@ from nd_jax.network import Network
 from nd_jax.training import hosts, parallel
 from nd_jax.training.gan.record import Line, Record
 from nd_jax.training.gan.settings import Settings
-from nd_jax.training.gan.state import initial_state
+from nd_jax.training.gan.state import State, initial_state
 from nd_jax.training.gan.step import Gan, make_step
 from nd_jax.training.gan.task import GanTask, check
 from nd_jax.training.moments import snapshot_steps
@@ -43,6 +43,7 @@ class TrainedGan:
       step: where training ended.
       seconds: time it took, over all interruptions.
       log: one dict per `log_every` steps.
+      state: everything that training goes on from, see `initial_state`.
     """
 
     generator: Network
@@ -50,6 +51,7 @@ class TrainedGan:
     step: int
     seconds: float
     log: list[Line]
+    state: Tree = dataclasses.field(repr=False, default=None)
 
 
 def train(
@@ -65,6 +67,8 @@ def train(
     watchers: Sequence[Watcher] = (),
     tensorboard: bool = False,
     optimizers: tuple[optax.GradientTransformation, optax.GradientTransformation] | None = None,
+    rules: Callable[..., Gan] = Gan,
+    begin: Callable[[State], State] | None = None,
 ) -> TrainedGan:
     """Trains a GAN; goes on where an earlier run in the same folder was interrupted.
 
@@ -86,6 +90,8 @@ def train(
       tensorboard: whether the log is also written for TensorBoard (extra `tensorboard`).
       optimizers: (generator's, discriminator's) optax transformations whose updates are multiplied by minus the
         learning rate; default Adam with the settings' betas.
+      rules: `Gan` or a subclass of it, called with (generator, discriminator, task, settings, optimizers).
+      begin: from the fresh state to the one to begin with, of the same shapes; it is not called when a run goes on.
 
     Raises:
       TrainingError: a loss, score or gradient is not finite (names the step), or replicas differ.
@@ -109,8 +115,10 @@ def train(
     check(task, generator, discriminator)
 
     # --- networks -----------------------------------------------------------------------------------------------------
-    gan = Gan(generator, discriminator, task, settings, optimizers)
-    networks = functools.partial(as_networks, generator, discriminator, task)
+    gan = rules(generator, discriminator, task, settings, optimizers)
+
+    def networks(state: Tree, step: int) -> tuple[Network, Network]:
+        return gan.finished(step, as_networks(generator, discriminator, task, state))
 
     # --- step ---------------------------------------------------------------------------------------------------------
     step = make_step(gan)
@@ -127,7 +135,10 @@ def train(
             f"the run in {folder} has done {record.done} steps, more than the {settings.steps} that are asked for; ask "
             f"for {record.done} or more, or take another folder"
         )
-    state = parallel.replicate(fresh() if record.state is None else record.state, devices)
+    state = record.state
+    if state is None:
+        state = fresh() if begin is None else begin(fresh())
+    state = parallel.replicate(state, devices)
     snapshots = snapshot_steps(settings.steps, settings.history, settings.log_every)
 
     # --- loop ---------------------------------------------------------------------------------------------------------
@@ -137,7 +148,7 @@ def train(
     with record, bar, data.prefetch(stream) as ready, stop_on_signals as stop_asked:
         at, stop = record.done, False
         if at == 0 and at in snapshots:
-            _keep(record, at, networks(state))
+            _keep(record, at, networks(state, at))
         while at < settings.steps and not stop:
             start, end = at, min(at - at % settings.log_every + settings.log_every, settings.steps)
             while at < end and not stop:
@@ -156,9 +167,9 @@ def train(
                     "discriminator_lr": float(settings.learning_rate(settings.discriminator_lr)(at - 1)),
                 }
                 if at in snapshots:
-                    _keep(record, at, networks(state))
+                    _keep(record, at, networks(state, at))
                 if watchers and (at == settings.steps or (settings.watch_every and at % settings.watch_every == 0)):
-                    figures |= hosts.led(functools.partial(_watched, watchers, at, networks(state)))
+                    figures |= hosts.led(functools.partial(_watched, watchers, at, networks(state, at)))
                 line = record.add(at, figures, (at - start) * settings.batch_size)
                 bar.set_postfix_str(_said(line), refresh=False)
             bar.update(at - start)
@@ -166,8 +177,8 @@ def train(
                 record.save(at, state)
     if stop:
         raise hosts.Stopped(f"stopped by a signal after step {at}, saved in {folder}: the same command goes on from it")
-    made, judge = networks(state)
-    return TrainedGan(made, judge, record.done, record.seconds, record.lines)
+    made, judge = networks(state, record.done)
+    return TrainedGan(made, judge, record.done, record.seconds, record.lines, jax.device_get(state))
 
 
 def _divisor(count: int, most: int = 10) -> int:

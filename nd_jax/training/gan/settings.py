@@ -31,6 +31,8 @@ class Settings:
         the one that stays (Metz et al. 2017, without the gradient through the updates, as Inoue 2021).
       consistency: weight of `losses.consistency` under the task's `augment`.
       class_weight: weight of the class loss of a discriminator with an auxiliary classifier (Odena et al. 2017).
+      class_fakes: whether the discriminator learns the classes of generated examples too, as there, or of real ones
+        only (Engel et al. 2019).
       reuse_fakes: whether the generator's update uses the examples that the discriminator has just seen instead of
         fresh ones; for one critic step without unrolling.
       generator_lr: learning rate of Adam.
@@ -40,8 +42,8 @@ class Settings:
       schedule: of both learning rates over the steps: "constant"; "linear" or "cosine" down to 0; "exponential".
       decay: of "exponential": the factor per `decay_every` steps.
       decay_every: see `decay`; such as the steps of one epoch.
-      ema: decay per step of the moving average of the generator, which is what is kept at the end; 0 for none. Early
-        on the average is shorter: (1 + step) / (10 + step).
+      ema: decay per step of the moving average of the generator, which is what is kept at the end; 0 for none.
+      ema_warmup: whether the average is shorter early on: (1 + step) / (10 + step).
       train_mode: False trains with running statistics in batch normalisation and without dropout.
       precision: "bfloat16" computes the networks in it, with float32 parameters, statistics and losses: for
         accelerators, on a CPU it is slower.
@@ -66,6 +68,7 @@ class Settings:
     unroll: int = 0
     consistency: float = 0.0
     class_weight: float = 1.0
+    class_fakes: bool = True
     reuse_fakes: bool = False
     generator_lr: float = 2e-4
     discriminator_lr: float = 2e-4
@@ -75,6 +78,7 @@ class Settings:
     decay: float = 0.99
     decay_every: int = 1000
     ema: float = 0.999
+    ema_warmup: bool = True
     train_mode: bool = True
     precision: str = "float32"
     steps_per_call: int = 0

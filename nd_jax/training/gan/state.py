@@ -58,7 +58,7 @@ def initial_state(
 
 
 def apply(
-    module: nn.Module, params: Tree, collections: Tree, x: Tree, keys: jax.Array, settings: Settings
+    module: nn.Module, params: Tree, collections: Tree, x: Tree, keys: jax.Array, settings: Settings, **given: Any
 ) -> tuple[Any, Tree]:
     """Runs a network in training: (its output in float32, its collections afterwards).
 
@@ -69,15 +69,16 @@ def apply(
       x: what it takes, leaves (batch, ...).
       keys: (batch,) for whatever is random in it.
       settings: precision and mode.
+      given: what else its call takes.
     """
     if settings.precision == "bfloat16":
         params, x = _half(params), _half(x)
     variables = {"params": params, **collections}
     if settings.train_mode:
         with parallel.same_on_any_number_of_devices(keys, unbiased_variance=True):
-            output, collections = module.apply(variables, x, train=True, mutable=list(collections))
+            output, collections = module.apply(variables, x, train=True, mutable=list(collections), **given)
     else:
-        output = module.apply(variables, x, train=False)
+        output = module.apply(variables, x, train=False, **given)
     return jax.tree.map(_full, output), dict(collections)
 
 
@@ -100,11 +101,12 @@ def updated(
     return {"params": params, "collections": collections, "optimizer": memory}
 
 
-def averaged(average: State, player: State, step: jax.Array, decay: float) -> State:
-    """The moving average of parameters and statistics after a step; shorter in the beginning."""
+def averaged(average: State, player: State, step: jax.Array, settings: Settings) -> State:
+    """The moving average of parameters and statistics after a step."""
     if not average:
         return {}
-    past = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    warming = (1.0 + step) / (10.0 + step)
+    past = jnp.minimum(settings.ema, warming) if settings.ema_warmup else jnp.float32(settings.ema)
     latest = {name: player[name] for name in average}
     return jax.tree.map(lambda old, new: past * old + (1.0 - past) * new, average, latest)
 

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from nd_jax.network import Network
 from nd_jax.training import parallel
 from nd_jax.training.gan import losses
 from nd_jax.training.gan.settings import Settings
@@ -27,11 +28,13 @@ from nd_jax.training.losses import cross_entropy
 
 Tree = Any
 # What a key of an example is for; a use of its own each, so that none depends on whether another is drawn.
-PREPARE, LATENT, MIXTURE, AUGMENT, MAKER, JUDGE = range(6)
+PREPARE, LATENT, MIXTURE, AUGMENT, MAKER, JUDGE, LABEL = range(7)
 
 
 class Gan:
     """The two networks, the task and the settings, and one update of each player; nothing in it changes.
+
+    A subclass can have rules of its own: what is drawn, how real examples are shown, what changes from step to step.
 
     Args:
       generator: see `gan.train`.
@@ -54,6 +57,18 @@ class Gan:
         self.task, self.settings = task, settings
         self.loss = losses.adversarial_loss(settings.loss)
         self.optimizers = optimizers or (make_optimizer(settings), make_optimizer(settings))
+        # What both networks are called with beside their input.
+        self.given: dict[str, Any] = {}
+
+    # --- what changes from step to step -------------------------------------------------------------------------------
+
+    def at(self, step: jax.Array) -> Gan:
+        """The rules of a step, a scalar that is not known when it is compiled; as it stands they stay the same."""
+        return self
+
+    def finished(self, step: int, networks: tuple[Network, Network]) -> tuple[Network, Network]:
+        """Generator and discriminator of the state after so many steps, ready to be kept or looked at."""
+        return networks
 
     # --- what is drawn ------------------------------------------------------------------------------------------------
 
@@ -68,6 +83,14 @@ class Gan:
     def shares(self, keys: jax.Array, number: int | jax.Array) -> jax.Array:
         """How much of the real example is in each mixture of the gradient penalty: (batch,) keys -> (batch,)."""
         return jax.vmap(jax.random.uniform)(_fold(keys, MIXTURE))
+
+    def asked(self, keys: jax.Array, label: jax.Array | None) -> jax.Array | None:
+        """The classes of generated examples, (batch,); as it stands those of the real ones of the step, `label`."""
+        return label
+
+    def real(self, x: jax.Array) -> jax.Array:
+        """Real examples (batch, ...) as they are shown; as it stands unchanged."""
+        return x
 
     # --- generator ----------------------------------------------------------------------------------------------------
 
@@ -88,7 +111,7 @@ class Gan:
         given = z if label is None else {"z": z, "label": label}
 
         def make(params: Tree) -> tuple[jax.Array, Tree]:
-            return apply(self.generator, params, player["collections"], given, keys, self.settings)
+            return apply(self.generator, params, player["collections"], given, keys, self.settings, **self.given)
 
         fakes, pull, collections = jax.vjp(make, player["params"], has_aux=True)
         return fakes, lambda gradient: pull(gradient)[0], collections
@@ -118,6 +141,7 @@ class Gan:
                 self._shown(self.task.show(fakes), label),
                 keys,
                 self.settings,
+                **self.given,
             )
             total = self.loss.generator(score(output)) + self._class_loss(output, label)
             return total, (jnp.mean(self.loss.probability(score(output))), after)
@@ -140,8 +164,9 @@ class Gan:
           collections: its statistics; every pass moves them: real, generated, then what the penalty needs.
           real: (batch, ...) examples as it sees them (`task.show`).
           fakes: (batch, ...) generated ones, likewise.
-          label: (batch,) classes of both, or None.
-          draws: {"keys": (batch,), "share": (batch,) of the real example in the penalty's mixture}.
+          label: (batch,) classes of the real ones, or None.
+          draws: {"keys": (batch,), "share": (batch,) of the real example in the penalty's mixture} and, where they are
+            others, "label": (batch,) classes of the generated ones.
 
         Returns:
           Loss, (collections, metrics).
@@ -149,14 +174,16 @@ class Gan:
         settings = self.settings
         passes = 0
 
-        def judge(x: jax.Array) -> Any:
+        def judge(x: jax.Array, label: jax.Array | None) -> Any:
             nonlocal collections, passes
             keys = _fold(draws["keys"], passes)
             passes += 1
-            output, collections = apply(self.discriminator, params, collections, self._shown(x, label), keys, settings)
+            shown = self._shown(x, label)
+            output, collections = apply(self.discriminator, params, collections, shown, keys, settings, **self.given)
             return output
 
-        on_real, on_fake = judge(real), judge(fakes)
+        asked = draws.get("label", label)
+        on_real, on_fake = judge(real, label), judge(fakes, asked)
         real_scores, fake_scores = score(on_real), score(on_fake)
         loss = self.loss.discriminator(real_scores, fake_scores)
         metrics = {
@@ -174,6 +201,7 @@ class Gan:
                     self._shown(x, label),
                     _fold(draws["keys"], passes),
                     settings,
+                    **self.given,
                 )
                 return score(output), after
 
@@ -186,10 +214,12 @@ class Gan:
         if settings.drift:
             loss += settings.drift * jnp.mean(jnp.square(real_scores))
         if settings.consistency and self.task.augment is not None:
-            changed = score(judge(jax.vmap(self.task.augment)(_fold(draws["keys"], AUGMENT + 100), real)))
+            changed = score(judge(jax.vmap(self.task.augment)(_fold(draws["keys"], AUGMENT + 100), real), label))
             metrics["consistency"] = losses.consistency(real_scores, changed)
             loss += settings.consistency * metrics["consistency"]
-        loss += self._class_loss(on_real, label) + self._class_loss(on_fake, label)
+        loss += self._class_loss(on_real, label)
+        if settings.class_fakes:
+            loss += self._class_loss(on_fake, asked)
         if isinstance(on_real, Mapping) and label is not None:
             metrics["class_accuracy"] = jnp.mean(jnp.argmax(on_real["label"], axis=-1) == label)
         return loss, (collections, metrics | {"discriminator_loss": loss})
@@ -242,11 +272,14 @@ def make_step(gan: Gan) -> parallel.Step:
         given = jax.lax.optimization_barrier(jax.vmap(task.prepare)(_fold(keys, PREPARE), examples))
         return (given["x"], given["label"]) if task.conditional else (given, None)
 
-    def generate(generator: State, keys: jax.Array, number: int | jax.Array, label: jax.Array | None) -> Any:
-        return gan.generate(generator, gan.latents(keys, number), label, _fold(keys, MAKER))
-
     def step(state: Tree, batch: Tree) -> tuple[Tree, Tree]:
         count = state["step"]
+        now = gan.at(count)
+
+        def generate(generator: State, keys: jax.Array, number: int | jax.Array, label: jax.Array | None) -> Any:
+            asked = now.asked(keys, label)
+            return *now.generate(generator, now.latents(keys, number), asked, _fold(keys, MAKER)), asked
+
         first = jax.tree.map(lambda leaf: leaf[0], batch)
         same = reals(parallel.example_keys(settings.seed, count, first["index"]), first) if shared else None
 
@@ -257,8 +290,8 @@ def make_step(gan: Gan) -> parallel.Step:
             real, label = same or reals(_fold(keys, 1000 + number), part)
             keys = _fold(keys, 2000 + number)
             made = generate(generator, keys, number, label)
-            draws = {"keys": _fold(keys, JUDGE), "share": gan.shares(keys, number)}
-            critic, metrics = gan.update_discriminator(critic, real, made[0], label, draws, rates[1](count))
+            draws = {"keys": _fold(keys, JUDGE), "share": now.shares(keys, number), "label": made[3]}
+            critic, metrics = now.update_discriminator(critic, now.real(real), made[0], label, draws, rates[1](count))
             return (generator | {"collections": made[2]}, critic), (metrics, label, keys), made
 
         def scanned(players: tuple[State, State], turn: tuple[Any, Tree]) -> Any:
@@ -282,9 +315,9 @@ def make_step(gan: Gan) -> parallel.Step:
         if not settings.reuse_fakes:
             keys = _fold(keys, 3000)
             made = generate(generator, keys, updates, label)
-        fakes, pull, collections = made
-        generator, after, more = gan.update_generator(
-            generator, critic, fakes, pull, collections, label, _fold(keys, 4000), rates[0](count)
+        fakes, pull, collections, asked = made
+        generator, after, more = now.update_generator(
+            generator, critic, fakes, pull, collections, asked, _fold(keys, 4000), rates[0](count)
         )
         # A discriminator that looked ahead goes back to where it was after its first update, with all its memory.
         critic = critic | {"collections": after} if settings.unroll < 2 else kept
@@ -292,7 +325,7 @@ def make_step(gan: Gan) -> parallel.Step:
             "step": count + 1,
             "generator": generator,
             "discriminator": critic,
-            "average": averaged(state["average"], generator, count, settings.ema),
+            "average": averaged(state["average"], generator, count, settings),
         }
         metrics = parallel.mean(metrics | more)
         if settings.check_replicas:
