@@ -129,6 +129,11 @@ class Parts(Domain):
         self.parts: dict[str, Domain] = dict(parts)
 
     @property
+    def made_of(self) -> str:  # type: ignore[override]
+        """What is said of its parts."""
+        return " ".join(dict.fromkeys(part.made_of for part in self.parts.values() if part.made_of))
+
+    @property
     def shape(self) -> dict[str, Any]:  # type: ignore[override]
         """{name: shape of that part}."""
         return {name: part.shape for name, part in self.parts.items()}

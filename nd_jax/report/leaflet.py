@@ -66,6 +66,7 @@ class Leaflet:
         self.title = title
         self._parts: list[str] = []
         self._sound = False
+        self._made_of: dict[str, None] = {}
         if about:
             self.text(about)
 
@@ -148,6 +149,8 @@ class Leaflet:
         count = len(figures or drawn)
         played = [None] * count if heard is None else [at_playback_level(sound) for sound in heard]
         self._sound = self._sound or heard is not None
+        if domain.made_of and (heard is not None or not figures):
+            self._made_of[domain.made_of] = None
         shown = []
         for index, ready in enumerate(played):
             name = f"{stem}-{index:03d}"
@@ -194,11 +197,9 @@ class Leaflet:
             "img-src 'self' file: data:; media-src 'self' file:; base-uri 'none'; form-action 'none'"
         )
         if self._sound:
-            self.text(
-                f"Sounds are played at {LOUDNESS:g} LUFS, the gain stated, with a peak limiter; spectrograms become "
-                "sound through mel inversion and Griffin-Lim phase recovery.".replace("-20", "−20"),
-                soft=True,
-            )
+            level = f"{LOUDNESS:g}".replace("-", "−")
+            loud = f"Sounds are played at {level} LUFS, the gain stated, with a peak limiter."
+            self.text(" ".join([loud, *self._made_of]), soft=True)
         page = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
@@ -218,9 +219,8 @@ def _axes(picture: Any) -> str:
         + (f" ({axis.scale})" if axis.scale else "")
         for axis, first, last in ends
     )
-    return f"Across: {across}. Up: {up}. Colour: {picture.low:g} to {picture.high:g} {picture.unit}.".replace(
-        " -", " −"
-    )
+    colour = f" Colour: {picture.low:g} to {picture.high:g} {picture.unit}." if np.ndim(picture.values) == 2 else ""
+    return f"Across: {across}. Up: {up}.{colour}".replace(" -", " −")
 
 
 def _hash(text: str) -> str:

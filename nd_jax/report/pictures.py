@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from nd_jax.domain import Axis, Picture, Sound
+from nd_jax.domain.colour import oklab_to_srgb
 from nd_jax.runtime import nearest, require
 
 Theme = Literal["dark", "light"]
@@ -47,28 +48,7 @@ def _paper(position: np.ndarray) -> np.ndarray:
     """The light map: OKLab lightness falls linearly, hue runs from orange over magenta to violet."""
     lightness = 0.985 - 0.835 * position
     chroma = 0.16 * np.sin(np.pi * position) ** 1.2
-    hue = np.deg2rad(65.0 - 130.0 * position)
-    a, b = chroma * np.cos(hue), chroma * np.sin(hue)
-    cone = (
-        np.stack(
-            [
-                lightness + 0.3963377774 * a + 0.2158037573 * b,
-                lightness - 0.1055613458 * a - 0.0638541728 * b,
-                lightness - 0.0894841775 * a - 1.2914855480 * b,
-            ],
-            axis=-1,
-        )
-        ** 3
-    )
-    to_linear = np.array(
-        [
-            [4.0767416621, -3.3077115913, 0.2309699292],
-            [-1.2684380046, 2.6097574011, -0.3413193965],
-            [-0.0041960863, -0.7034186147, 1.7076147010],
-        ]
-    )
-    linear = np.clip(cone @ to_linear.T, 0.0, 1.0)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return oklab_to_srgb(lightness, chroma, np.deg2rad(65.0 - 130.0 * position))
 
 
 def pixels(
