@@ -1,6 +1,7 @@
 """How near do nd_jax's methods come to the truth? Networks with planted units, whose preferences are known.
 
 python experiments/truth_bench.py --seeds 11 12 13          # a page at out/truth/index.html
+python experiments/truth_bench.py --chapters attribution    # one chapter alone
 python experiments/truth_bench.py --quick                   # a small run of every part, for tests
 """
 
@@ -16,11 +17,23 @@ from typing import Literal
 
 import jax
 
-from nd_jax.bench import page, planted, story, visualization
+from nd_jax.bench import (
+    attribution,
+    attribution_cues,
+    attribution_methods,
+    attribution_networks,
+    attribution_segments,
+    attribution_sounds,
+    attribution_story,
+    page,
+    planted,
+    story,
+    visualization,
+)
 from nd_jax.bench.chapter import Chapter, Tell
 from nd_jax.runtime import command_line, enable_compilation_cache
 
-Name = Literal["visualization"]
+Name = Literal["visualization", "attribution"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +44,7 @@ class Settings:
     """Each draws its own templates, weights and networks."""
     steps: int = 512
     """Optimizer steps for each unit; recipes are compared at half as many."""
-    chapters: tuple[Name, ...] = ("visualization",)
+    chapters: tuple[Name, ...] = ("visualization", "attribution")
     """What to measure."""
     quick: bool = False
     """Small networks, few steps, two recipes: shows that everything runs, not how good it is."""
@@ -79,7 +92,30 @@ def _visualization(settings: Settings, tell: Tell) -> Chapter:
     return story.chapter(measured)
 
 
-_CHAPTERS = {"visualization": _visualization}
+def _attribution(settings: Settings, tell: Tell) -> Chapter:
+    size = attribution_sounds.QUICK if settings.quick else attribution_sounds.Size()
+    effort = attribution_methods.Effort(size.window)
+    if settings.quick:
+        effort = dataclasses.replace(effort, masks=64, share=0.02, samples=8)
+    methods = attribution_methods.methods(settings.quick)
+    networks = ("cells", "saturated") if settings.quick else attribution_networks.NAMES
+    keys = {seed: jax.random.key(seed) for seed in settings.seeds}
+    measured = attribution.measure(keys, size, tell, effort=effort, methods=methods, networks=networks)
+    cues = attribution_cues.measure(keys, size, tell, effort=effort)
+    plain = [method for method in methods if not method.name.startswith("occlusion, ")]
+    segments = attribution_segments.measure(
+        keys,
+        size,
+        tell,
+        effort=effort,
+        methods=plain[:1] if settings.quick else plain,
+        masks=300 if settings.quick else 3000,
+        networks=networks[:1] if settings.quick else attribution_segments.NAMES,
+    )
+    return attribution_story.chapter(measured, cues, segments)
+
+
+_CHAPTERS = {"visualization": _visualization, "attribution": _attribution}
 
 
 if __name__ == "__main__":

@@ -103,8 +103,12 @@ def redundancy(
       network: any Network that takes one array.
       x: (*shape) or (clips, *shape).
       target: see `targets`.
-      window, stride, time, time_stride, frequency, frequency_stride: as in `occlusion`, over the domain's own axes.
-        Take windows of about the size of what may be enough alone.
+      window: as in `occlusion`, over the domain's own axes. Take windows of about the size of what may be enough alone.
+      stride: as in `occlusion`.
+      time: as in `occlusion`.
+      time_stride: as in `occlusion`.
+      frequency: as in `occlusion`.
+      frequency_stride: as in `occlusion`.
       candidates: windows that are taken away in pairs, those with the largest keep-only: all their pairs.
       baseline: what stands where something is taken away, see `baselines` (not "neighbours").
       key: for the baseline "noise".

@@ -8,14 +8,15 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import truth_bench
 from nd_jax.bench import natural, planted, recipes, visualization
+from nd_jax.experiments import truth_bench
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("truth")
-    assert truth_bench.main(["--quick", "--seeds", "4", "--steps", "16", "--out", str(folder)]) == 0
+    chosen = ["--quick", "--chapters", "visualization", "--seeds", "4", "--steps", "16", "--out", str(folder)]
+    assert truth_bench.main(chosen) == 0
     return folder, json.loads((folder / "figures.json").read_text())
 
 
