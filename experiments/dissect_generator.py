@@ -126,7 +126,7 @@ def natural(generator: nd.Network, layers: Sequence[str], settings: Settings) ->
     """Activations of all units of some layers, mean over positions, on random latents."""
     given = generators.inputs(generator, settings.seed + 2, settings.samples)
     rows: dict[str, list[np.ndarray]] = {layer: [] for layer in layers}
-    for first in range(0, settings.samples - settings.samples % _BATCH or settings.samples, _BATCH):
+    for first in range(0, settings.samples, _BATCH):
         part = jax.tree.map(lambda leaf, at=first: leaf[at : at + _BATCH], given)
         for layer, values in taps.read(generator, part, list(layers)).items():
             rows[layer].append(np.asarray(values).reshape(len(values), -1, values.shape[-1]).mean(axis=1))

@@ -124,7 +124,7 @@ def masked(network: nd.Network, x: np.ndarray, target: int, settings: Settings) 
     masks = np.asarray(jax.vmap(lambda free: mask.mask(free, network.input))(result.parameters))
     kept = np.asarray(result.inputs)
     chances = by_class.said(network, kept, settings.part)
-    areas = masks.reshape(len(masks), -1).mean(axis=1)
+    areas = np.abs(masks).reshape(len(masks), -1).mean(axis=1)
     # The whole sound stands for a lane that keeps everything, so that there always is one.
     enough = min(settings.sure, float(whole[target]))
     good = [lane for lane in range(len(masks)) if chances[lane, target] >= enough]

@@ -47,7 +47,7 @@ class Masked:
     @property
     def area(self) -> float:
         """The share of the input that stays, silence included."""
-        return float(self.mask.mean())
+        return float(np.abs(self.mask).mean())
 
     def level(self, silence: np.ndarray) -> float:
         """The share of what is not silence that stays."""

@@ -116,7 +116,7 @@ def _claim(settings: Settings, network: nd.Network, generator: nd.Network, targe
     Raises:
       ValueError: it holds another run.
     """
-    free = {"network", "generator", "classes", "conditions", "seeds", "shown", "out"}
+    free = {"network", "generator", "classes", "conditions", "seeds", "out"}
     decides = {
         "network": digest(network),
         "generator": digest(generator),

@@ -29,6 +29,7 @@ from nd_jax.network import Network, digest
 from nd_jax.runtime import nearest
 from nd_jax.visualize import manifest, objectives, penalties, transforms
 from nd_jax.visualize.batch import visualize_batch
+from nd_jax.visualize.checks import check_probes
 
 FORMAT = 1
 _BATCH = 64
@@ -143,6 +144,7 @@ def tune(
     knobs = default_knobs(network) if knobs is None else tuple(knobs)
     bound = (objectives.channel(layer) if objective is None else objective).bind(network)
     chosen_units = np.arange(len(bound)) if units is None else np.asarray(list(units), int)
+    _check(network, bound, chosen_units, natural, settings)
     natural = np.asarray(natural, np.float32)
     if len(chosen_units) < 4 or len(natural) < 2:
         raise ValueError(
@@ -193,6 +195,19 @@ def tune(
         row=tuple(float(value) for value in rows[best]),
         scale=scale,
     )
+
+
+def _check(network: Network, bound: Any, units: np.ndarray, natural: Any, settings: Mapping[str, Any]) -> None:
+    if isinstance(network.input.shape, Mapping):
+        raise ValueError(f"tuning takes networks with one input, and this one has {sorted(network.input.shape)}")
+    if settings.get("inputs_per_lane", 1) != 1:
+        raise ValueError(f"tuning takes one input a lane, got inputs_per_lane={settings['inputs_per_lane']}")
+    check_probes(natural, network.input, "natural inputs")
+    wrong = units[(units < 0) | (units >= len(bound))]
+    if wrong.size:
+        raise ValueError(f"units lie in 0 ... {len(bound) - 1}, got {int(wrong[0])}")
+    if len(np.unique(units)) < len(units):
+        raise ValueError(f"a unit is given twice: {units.tolist()}")
 
 
 def _distance(real: np.ndarray, made: np.ndarray, bandwidth: float) -> float:
@@ -349,7 +364,10 @@ def _parts(knobs: Sequence[Knob]) -> tuple[tuple[Any, ...], tuple[Any, ...], tup
 
 
 def _is_penalty(knob: Knob) -> bool:
-    return all(hasattr(part, "weight") for part in knob.parts)
+    kinds = {hasattr(part, "weight") for part in knob.parts}
+    if len(kinds) != 1:
+        raise ValueError(f"knob {knob.name!r} must have penalties or transforms, one or more of one kind")
+    return kinds.pop()
 
 
 def _candidates(knobs: Sequence[Knob]) -> list[tuple[float, ...]]:

@@ -162,5 +162,18 @@ def test_mistakes_give_one_sentence(network, natural):
         tuning.tune(network, "rows", natural, key=jax.random.key(0), penalties=[])
     with pytest.raises(ValueError, match="4 units and 2 natural inputs or more, got 2 and 400"):
         tuning.tune(network, "rows", natural, key=jax.random.key(0), units=[0, 1])
+    broken = np.array(natural)
+    broken[3, 0, 0, 0] = np.nan
+    mixed = tuning.Knob("mixed", (nd.penalties.l2(), nd.transforms.brightness(0.3)), (0.0, 1.0))
+    for given, more, words in (
+        (broken, {}, "natural inputs must be finite numbers, and some are not"),
+        (natural[:, :3], {}, r"natural inputs must be inputs of shape \(m, \*\(24, 4, 1\)\), got \(400, 3, 4, 1\)"),
+        (natural, {"units": [0, 1, 2, 99]}, "units lie in 0 ... 23, got 99"),
+        (natural, {"units": [0, 0, 1, 1]}, r"a unit is given twice: \[0, 0, 1, 1\]"),
+        (natural, {"inputs_per_lane": 2}, "tuning takes one input a lane, got inputs_per_lane=2"),
+        (natural, {"knobs": (mixed,)}, "knob 'mixed' must have penalties or transforms"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            tuning.tune(network, "rows", given, key=jax.random.key(0), **more)
     names = [knob.name for knob in tuning.default_knobs(network)]
     assert names[0] == "smoothness"

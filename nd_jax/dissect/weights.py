@@ -53,6 +53,7 @@ class Weights:
     def field(self) -> tuple[slice, slice]:
         """Rows and columns of `pictures` that any unit sees, the same for all."""
         whole = np.abs(np.stack([self._whole(place).values for place in range(len(self))])).max(axis=0)
+        whole = whole.max(axis=-1) if whole.ndim == 3 else whole
         if isinstance(self.domain, Waveform) or not whole.max() > 0:
             return slice(None), slice(None)
         seen = whole > _NOTHING * whole.max()
@@ -62,7 +63,8 @@ class Weights:
     def pictures(self) -> list[Picture]:
         """A picture of each unit's weights, cut to what any of them sees; from minus to plus its largest weight.
 
-        Weights on samples are drawn as the spectrogram of the sound that they are; of a mel-IF those of the levels.
+        Weights on samples are drawn as the spectrogram of the sound that they are; of a mel-IF those of the levels; on
+        a colour image they keep their three channels, (rows, columns, 3).
         """
         rows, columns = self.field()
         found = []
@@ -100,7 +102,9 @@ class Weights:
         if isinstance(self.domain, MelIF):
             drawn = values[..., 0].T[::-1]
         else:
-            flat = values.mean(axis=-1).reshape(np.shape(like.values)[:2])
+            # Weights of red, green and blue can cancel: they stay apart, and are drawn as a colour.
+            coloured = np.ndim(like.values) == 3
+            flat = values if coloured else values.mean(axis=-1).reshape(np.shape(like.values)[:2])
             # A log-mel's bands are drawn from the top down.
             drawn = flat[::-1] if isinstance(self.domain, LogMel) else flat
         peak = float(np.abs(drawn).max()) or 1.0

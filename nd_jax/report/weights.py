@@ -130,6 +130,7 @@ def written(page: Page, slug: str, found: Weights, *, heard: bool, name: str = "
         "down": math.ceil(len(drawn) / across),
         "square": first.x.unit == "px",
         "signed": signed,
+        "coloured": np.ndim(first.values) == 3,
         "units": [int(unit) for unit in found.units],
         "extremes": [_extremes(picture) for picture in drawn] if signed else [],
         "sounds": _sounds(page, slug, found) if heard else {},
@@ -156,9 +157,16 @@ def sheet(drawn: Sequence[Picture], across: int, signed: bool) -> bytes:
 
 
 def _signed(picture: Picture) -> np.ndarray:
-    """(rows, columns, 4): orange where a weight adds, blue where it takes away, by its share of the largest."""
+    """(rows, columns, 4): orange where a weight adds, blue where it takes away, by its share of the largest.
+
+    Of weights in colour each channel is its own: grey where there is nothing, as in Zeiler and Fergus 2014.
+    """
     values = np.nan_to_num(np.asarray(picture.values, np.float64))
-    share = np.abs(values) / max(float(np.abs(values).max()), 1e-30)
+    largest = max(float(np.abs(values).max()), 1e-30)
+    if values.ndim == 3:
+        colours = np.round(127.5 * (1.0 + values / largest))
+        return np.concatenate([colours, np.full((*values.shape[:2], 1), 255.0)], axis=-1).astype(np.uint8)
+    share = np.abs(values) / largest
     colour = np.where(values[..., None] > 0, np.array(_PLUS), np.array(_MINUS))
     return np.concatenate([colour, np.round(255 * share[..., None])], axis=-1).astype(np.uint8)
 
@@ -167,8 +175,8 @@ def _extremes(picture: Picture) -> list[list[float]]:
     """[weight, x, y] of the largest and of the smallest weight."""
     found = []
     for place in (np.argmax(picture.values), np.argmin(picture.values)):
-        row, column = np.unravel_index(place, picture.values.shape)
-        at = (picture.values[row, column], picture.x.values[column], picture.y.values[row])
+        index = np.unravel_index(place, picture.values.shape)
+        at = (picture.values[index], picture.x.values[index[1]], picture.y.values[index[0]])
         found.append([float(f"{float(value):.4g}") for value in at])
     return found
 

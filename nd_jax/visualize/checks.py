@@ -29,6 +29,8 @@ def spread_start(start: Any, lanes: int, plan: Plan, network: Network) -> Any:
 
     def spread(leaf: Any, shape: Any) -> np.ndarray:
         array = np.asarray(leaf, shape.dtype)
+        if not np.all(np.isfinite(array)):
+            raise ValueError("start must be finite numbers, and some are not")
         if array.shape == shape.shape:
             return np.broadcast_to(array, (lanes, *array.shape))
         if array.shape == (lanes, *shape.shape):
@@ -42,6 +44,9 @@ def check_settings(key: Any, *, steps: Any, chunk_size: Any, inputs_per_lane: An
     """Raises ValueError for a key that is none, and for numbers that are not whole or too small."""
     if not isinstance(key, jax.Array):
         raise ValueError(f"key must be a JAX key, for example jax.random.key(0), got {type(key).__name__}")
+    typed = jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if key.ndim != (0 if typed else 1):
+        raise ValueError(f"key must be one JAX key, got keys of shape {key.shape}; every lane draws its own from it")
     least = {"steps": (steps, 0), "inputs_per_lane": (inputs_per_lane, 1), "restarts": (restarts, 0)}
     if chunk_size is not None:
         least["chunk_size"] = (chunk_size, 1)
@@ -94,16 +99,16 @@ def spread_strengths(strengths: Any, lanes: int, plan: Plan) -> np.ndarray | Non
     return np.array(np.broadcast_to(numbers, (lanes, costs + moves)))
 
 
-def check_probes(probes: Any, domain: Any) -> None:
-    """Raises ValueError unless probes are a batch of finite inputs of the domain."""
+def check_probes(probes: Any, domain: Any, name: str = "probes") -> None:
+    """Raises ValueError unless probes are a batch of finite inputs of the domain; `name` is what they are called."""
     shapes = jax.tree.map(lambda leaf: tuple(np.shape(leaf)), probes)
     expected = domain.shape
     rows = {shape[0] if shape else 0 for shape in jax.tree.leaves(shapes, is_leaf=lambda node: isinstance(node, tuple))}
     cut = jax.tree.map(lambda shape: shape[1:], shapes, is_leaf=lambda node: isinstance(node, tuple))
     if cut != expected or len(rows) != 1 or not min(rows):
-        raise ValueError(f"probes must be inputs of shape (m, *{expected}), got {shapes}")
+        raise ValueError(f"{name} must be inputs of shape (m, *{expected}), got {shapes}")
     if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(probes)):
-        raise ValueError("probes must be finite numbers, and some are not")
+        raise ValueError(f"{name} must be finite numbers, and some are not")
 
 
 def check_kinds(objective: Any, optimizer: Any) -> None:

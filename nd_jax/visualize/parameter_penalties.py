@@ -51,11 +51,12 @@ class MaskArea(_OfMask):
 
     def of(self, parameterization: Any, parameters: Any, domain: Domain) -> jax.Array:
         """A scalar of at least 0, without the weight."""
-        return jnp.maximum(jnp.mean(parameterization.mask(parameters, domain)) - self.share, 0.0)
+        # An unbounded mask has negative numbers too, and they are no less of the input.
+        return jnp.maximum(jnp.mean(jnp.abs(parameterization.mask(parameters, domain))) - self.share, 0.0)
 
 
 def mask_area(share: float = 0.0, *, weight: float = 1.0) -> MaskArea:
-    """How much more of the input than `share` a mask keeps: max(mean(m) - share, 0).
+    """How much more of the input than `share` a mask keeps: max(mean |m| - share, 0).
 
     Args:
       share: what is free, 0 ... 1.

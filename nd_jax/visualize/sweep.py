@@ -31,7 +31,7 @@ from nd_jax.visualize.result import Visualization, concatenate, slug
 if TYPE_CHECKING:
     from nd_jax.network import Network
 
-FORMAT = 1
+FORMAT = 2
 _JSON = "sweep.json"
 _NETWORK = "network"
 _PART = re.compile(r"\d{5}-\d{5}")
@@ -84,9 +84,12 @@ class Sweep:
             for word, count in each["ended"].items():
                 ended[word] = ended.get(word, 0) + count
         seconds = {name: round(sum(each[name] for each in told), 3) for name in _SECONDS}
-        joined = dataclasses.replace(concatenate(parts), manifest={**told[0], **seconds, "ended": ended})
+        swept = [unit for each in told for unit in each["swept"]]
+        joined = dataclasses.replace(
+            concatenate(parts), manifest={**told[0], **seconds, "ended": ended, "swept": swept}
+        )
         wanted = set(self.planned[layer])
-        lanes = np.flatnonzero([int(unit) in wanted for unit in joined.units])
+        lanes = np.flatnonzero([unit in wanted for unit in swept])
         return joined if len(lanes) == len(joined) else joined.select(lanes)
 
     def results(self) -> Iterator[Visualization]:
@@ -144,7 +147,11 @@ def sweep(
     of_layer = settings if callable(settings) else lambda layer: settings or {}
     chosen = {layer: dict(of_layer(layer)) for layer in planned}
     for layer in planned:
-        objective(layer, planned[layer]).bind(network)
+        lanes = len(objective(layer, planned[layer]).bind(network))
+        if lanes != len(planned[layer]):
+            raise ValueError(
+                f"objective must give one lane a unit, got {lanes} lanes for {len(planned[layer])} units of {layer!r}"
+            )
     asked = _described(network, key, planned, objective, chosen)
     _prepare(where, network, asked, resume)
     found = Sweep(where, network, planned)
@@ -177,7 +184,7 @@ def open_sweep(folder: Any, *, network: Network | None = None) -> Sweep:
     """
     where = pathlib.Path(folder).expanduser().absolute()
     try:
-        told = json.loads((where / _JSON).read_text(encoding="utf-8"))
+        told = _read(where)
         planned = {layer: tuple(item["units"]) for layer, item in told["layers"].items()}
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{where} is not the folder of a sweep: {error}") from None
@@ -211,8 +218,8 @@ def _run(
             return True, result
         counted.end()
         chunk = chunk or result.manifest["chunk_size"] // len(devices_of(settings.get("devices")))
-        # One copy of the network serves all parts.
-        kept = dataclasses.replace(result, network=None)
+        # One copy of the network serves all parts. A lane's own unit is none where it climbs more than one unit.
+        kept = dataclasses.replace(result, network=None, manifest={**result.manifest, "swept": list(part)})
         kept.save(found.folder / slug(layer) / f"{min(part):05d}-{max(part):05d}")
         if result.manifest["interrupted"]:
             return True, None
@@ -342,7 +349,7 @@ def _prepare(where: pathlib.Path, network: Network, asked: dict[str, Any], resum
     told = where / _JSON
     if where.exists() and not told.is_file() and any(where.iterdir()):
         raise ValueError(f"{where} exists and is not the folder of a sweep, so it is not written to")
-    before: dict[str, Any] = json.loads(told.read_text(encoding="utf-8")) if told.is_file() else {}
+    before: dict[str, Any] = _read(where) if told.is_file() else {}
     layers = dict(before.get("layers", {}))
     if before:
         for name, what in {"network": "another network", "key": "another key"}.items():
@@ -375,6 +382,13 @@ def _prepare(where: pathlib.Path, network: Network, asked: dict[str, Any], resum
         shutil.rmtree(where / _NETWORK, ignore_errors=True)
 
 
+def _read(where: pathlib.Path) -> dict[str, Any]:
+    told = json.loads((where / _JSON).read_text(encoding="utf-8"))
+    if told.get("format") != FORMAT:
+        raise ValueError(f"{where} holds a sweep of format {told.get('format')!r}, not {FORMAT}: give another folder")
+    return dict(told)
+
+
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """The names of what is not the same."""
     ours, theirs = ({"objective": each["objective"], **each["settings"]} for each in (new, old))
@@ -387,5 +401,5 @@ def _folders(layer: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _units_in(part: pathlib.Path) -> list[int]:
-    with np.load(part / "arrays.npz", allow_pickle=False) as stored:
-        return [int(unit) for unit in stored["units"]]
+    told = json.loads((part / "manifest.json").read_text(encoding="utf-8"))["manifest"]
+    return [int(unit) for unit in told["swept"]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import chex
 import flax.linen as nn
 import jax
@@ -87,6 +89,17 @@ def test_the_first_layers_are_its_filters():
         assert picture.y.values.tolist() == [5, 6, 7]
     assert dissect.composed(network, "two", [1]).through == ("one", "two")
     assert found.sounds() is None
+
+
+def test_filters_of_colour_keep_their_colours():
+    """A filter of red minus green is not blank."""
+    network = made(Chain(), Image((12, 12, 3)))
+    found = dissect.composed(network, "one", [0])
+    opposed = dataclasses.replace(found, values=found.values * 0 + np.array([1.0, -1.0, 0.0], np.float32))
+    [picture] = opposed.pictures()
+    assert picture.values.shape == (12, 12, 3) and picture.high == 1.0
+    [drawn] = found.pictures()
+    chex.assert_trees_all_close(drawn.values, network.variables["params"]["one"]["kernel"][..., 0], atol=1e-6)
 
 
 def test_a_generators_go_on_to_its_output():

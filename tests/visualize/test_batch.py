@@ -263,6 +263,8 @@ def test_start_is_where_it_begins(network):
         run(network, [0, 1], start=jax.tree.map(lambda leaf: leaf[..., :1, :], first.parameters))
     with pytest.raises(ValueError, match="start must have the parameterization's structure"):
         run(network, [0, 1], start=np.zeros((3, 2)))
+    with pytest.raises(ValueError, match="start must be finite numbers, and some are not"):
+        run(network, [0, 1], start=jax.tree.map(lambda leaf: leaf * np.nan, first.parameters))
 
 
 def test_save_load_and_rerun(network, tmp_path):
@@ -310,6 +312,7 @@ def test_select_and_concatenate(network):
     ("settings", "message"),
     [
         ({"key": 3}, "key must be a JAX key"),
+        ({"key": jax.random.split(jax.random.key(0), 3)}, r"key must be one JAX key, got keys of shape \(3,\)"),
         ({"steps": -1}, "steps must be a whole number"),
         ({"steps": 1.5}, "steps must be a whole number"),
         ({"polish": 1.5}, "polish is the share of the steps without transforms"),

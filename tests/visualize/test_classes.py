@@ -122,6 +122,8 @@ def test_conditions():
         (mel_gan(NAMES), {"condition": "targt"}, "unknown condition 'targt'; did you mean 'target'"),
         (mel_gan(("low", "hgh")), {}, "cannot be asked for 'mid', .*take condition 'free'"),
         (mel_gan(), {"seeds": 0}, "seeds must be a number above 0"),
+        (mel_gan(), {"seeds": True}, "seeds must be a number above 0"),
+        (mel_gan(), {"seeds": [1.5]}, "seeds must be a number above 0, or numbers of 0 or more"),
         (mel_gan(), {"units": ["lo"]}, "no unit 'lo' in 'output'; did you mean 'low'"),
     ],
 )

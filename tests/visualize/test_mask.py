@@ -143,6 +143,8 @@ def test_penalties_by_hand():
     assert float(penalties.mask_area().of(made, m, MEL)) == pytest.approx(3 / 8)
     assert float(penalties.mask_area(0.5).of(made, m, MEL)) == 0
     assert float(penalties.mask_variation().of(made, m, MEL)) == pytest.approx(3.5 / 7)
+    # A number below zero turns a part round, which keeps as much of it as one above.
+    assert float(penalties.mask_area().of(made, -m, MEL)) == pytest.approx(3 / 8)
     assert penalties.mask_area(0.2, weight=3.0).label == "mask_area(0.2) x 3"
 
 

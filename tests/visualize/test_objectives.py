@@ -146,6 +146,7 @@ def test_outputs_with_several_parts(x):
         (lambda: nd.objectives.logit("dgo"), "no unit 'dgo' in 'output'; did you mean 'dog'"),
         (lambda: nd.objectives.neuron("conv", 0, (6, 0)), r"has positions \(6, 5\)"),
         (lambda: nd.objectives.neuron("conv", 0, (0,)), r"has positions \(6, 5\)"),
+        (lambda: nd.objectives.neuron("conv", 0, (1.5, 2)), r"a position is a whole number an axis, got \(1.5, 2\)"),
         (lambda: nd.objectives.direction("conv", [1.0, 2.0]), "has 4 numbers, got 2"),
         (lambda: nd.objectives.direction("conv", [0.0] * 4), "length zero"),
         (lambda: nd.objectives.direction("conv", [np.nan] * 4), "finite"),

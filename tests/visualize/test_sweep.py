@@ -90,6 +90,29 @@ def test_every_unit_of_every_layer_is_there_once(two, tmp_path):
     chex.assert_trees_all_equal(again.result("head").inputs, head.inputs)
 
 
+def test_objectives_that_are_not_one_unit_are_kept_too(two, tmp_path):
+    def margins(layer, units):
+        return nd.objectives.class_margin([int(unit) for unit in units])
+
+    given = {"layers": ["head"], "objective": margins, "settings": {"steps": 2}}
+    found = swept(two, tmp_path / "sweep", **given)
+    assert found.done("head") == tuple(range(6)) and len(found.result("head")) == 6
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "sweep" / "head").rglob("*")}
+    again = swept(two, tmp_path / "sweep", units={"head": [4, 1]}, **given)
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "sweep" / "head").rglob("*")}
+    chex.assert_trees_all_equal(again.result("head").inputs, found.result("head").inputs[jnp.array([1, 4])])
+    with pytest.raises(ValueError, match="objective must give one lane a unit, got 12 lanes for 6 units of 'head'"):
+        swept(two, tmp_path / "twice", layers=["head"], objective=lambda layer, units: margins(layer, [*units] * 2))
+
+
+def test_a_folder_of_another_format_is_refused(two, tmp_path):
+    (tmp_path / "sweep.json").write_text('{"format": 1, "network": "x", "layers": {}}')
+    with pytest.raises(ValueError, match="holds a sweep of format 1, not 2: give another folder"):
+        swept(two, tmp_path)
+    with pytest.raises(ValueError, match="holds a sweep of format 1, not 2"):
+        nd.visualize.open_sweep(tmp_path)
+
+
 def test_what_is_there_is_not_run_again(two, tmp_path, monkeypatch):
     room = sys.modules["nd_jax.visualize.sweep"]
     begun = []

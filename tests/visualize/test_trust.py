@@ -225,6 +225,8 @@ def test_joined_results_and_too_little_nature_are_refused():
     natural = np.zeros((1, 2, 2, 1), np.float32)
     with pytest.raises(ValueError, match="two or more"):
         trust.measure(result, natural)
+    with pytest.raises(ValueError, match="natural inputs must be finite numbers"):
+        trust.measure(result, np.full((4, 2, 2, 1), np.nan, np.float32))
     with pytest.raises(ValueError, match="joined from several objectives"):
         trust.measure(dataclasses.replace(result, objective=None), natural)
     with pytest.raises(ValueError, match="pass network"):

@@ -23,7 +23,7 @@ function weightsWords(w) {
   const what = w.through.length === 1 ? (w.towards === "input" ? `The filters of ${chain}, as they stand.` : `What ${chain} makes of a unit.`)
     : `Composed through ${chain} ${w.towards === "input" ? "back to" : "on to"} ${way}, every nonlinearity taken as a straight line: a sketch of what a unit ${w.towards === "input" ? "adds up" : "puts out"}.`;
   const spot = w.placed ? " Drawn for the middle of the layer; a convolution does the same everywhere." : "";
-  return what + spot + (w.signed ? " Orange adds, blue takes away, each unit up to its own largest weight." : " Drawn as the spectrogram of the sound that the weights are.");
+  return what + spot + (w.coloured ? " Grey is nothing; a brighter red, green or blue adds, a darker one takes away, each unit up to its own largest weight." : w.signed ? " Orange adds, blue takes away, each unit up to its own largest weight." : " Drawn as the spectrogram of the sound that the weights are.");
 }
 function weightsPanel(w, slug, link) {
   const file = `${slug}/weights.png`, beside = h("div", { class: "wbeside" });

@@ -67,7 +67,12 @@ def checked_cosine_power(power: float) -> float:
 
 def place_of(position: int | Sequence[int] | None) -> tuple[int, ...] | None:
     """A position as a tuple, one index an axis."""
-    return None if position is None else tuple(int(index) for index in np.atleast_1d(np.asarray(position)))
+    if position is None:
+        return None
+    indices = np.atleast_1d(np.asarray(position))
+    if indices.dtype.kind not in "iu" or indices.ndim != 1:
+        raise ValueError(f"a position is a whole number an axis, got {position!r}")
+    return tuple(int(index) for index in indices)
 
 
 def output_name(part: str | None) -> str:

@@ -81,6 +81,8 @@ def maco(
 ) -> Maco:
     """Only phases are free; the magnitude of every frequency is that of natural inputs, exactly, at every step.
 
+    With bounds="clip" that holds before values outside the range are cut.
+
     x = bound(irfft(r exp(i phase))). Source: Fel et al. 2023, "Unlocking feature visualization for deeper networks with
     MAgnitude Constrained Optimization", equation 4; phases begin uniform. Unlike published code nothing is standardised
     afterwards, so that the constraint holds. Because r is that of the values in front of the bounds (log-odds of the

@@ -15,6 +15,7 @@ from nd_jax.domain.playing import sounds
 from nd_jax.network import Network
 from nd_jax.visualize import manifest
 from nd_jax.visualize.batch import visualize_batch
+from nd_jax.visualize.checks import check_probes
 from nd_jax.visualize.result import Visualization
 from nd_jax.visualize.trust import paths, reading
 from nd_jax.visualize.trust import starts as starting
@@ -80,6 +81,7 @@ def measure(
     if used is None:
         raise ValueError("this result was saved without its network: pass network=...")
     used.check_batch(natural)
+    check_probes(natural, used.input, "natural inputs")
     if reading.count_of(natural) < 2:
         raise ValueError("natural inputs must be two or more, better hundreds")
     made = reading.best(result)
