@@ -119,8 +119,8 @@ def make(network: Network, given: Any) -> Any:
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *made)
 
 
-def slerp(one: Any, other: Any, share: Any) -> np.ndarray:
-    """The way from one latent to another along the sphere, lengths in proportion.
+def slerp(one: Any, other: Any, share: Any, *, proportional: bool = True) -> np.ndarray:
+    """The way from one latent to another along the sphere; a straight line where the angle is 0 or half a turn.
 
     The straight line would pass nearer to the middle than any latent of training lies. Source: White 2016, "Sampling
     Generative Networks".
@@ -129,6 +129,8 @@ def slerp(one: Any, other: Any, share: Any) -> np.ndarray:
       one: (latent,).
       other: (latent,).
       share: (steps,) how far, 0 ... 1.
+      proportional: whether the length goes evenly from one's to the other's. Otherwise the two are weighted as they
+        are, with sin((1 - t) w) / sin(w) and sin(t w) / sin(w) for an angle w: White's formula to the letter.
 
     Returns:
       (steps, latent) float32.
@@ -140,6 +142,10 @@ def slerp(one: Any, other: Any, share: Any) -> np.ndarray:
         return np.asarray((1 - far) * one[None] + far * other[None], np.float32)
     first, second = one[None] / lengths[0], other[None] / lengths[1]
     angle = np.arccos(np.clip(np.sum(first * second), -1.0, 1.0))
+    if not proportional and np.sin(angle) >= 1e-6:
+        return np.asarray(
+            (np.sin((1 - far) * angle) * one[None] + np.sin(far * angle) * other[None]) / np.sin(angle), np.float32
+        )
     if np.sin(angle) < 1e-6:
         direction = (1 - far) * first + far * second
     else:

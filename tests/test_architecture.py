@@ -21,6 +21,7 @@ LEVELS = {
     "networks": 3,
     "edits": 4,
     "generators": 4,
+    "notes": 5,
     "network": 4,
     "taps": 4,
     "storage": 4,

@@ -101,6 +101,12 @@ def test_slerp_goes_along_the_sphere(getkey):
     chex.assert_trees_all_close(steps, np.full(8, steps.mean()), rtol=1e-3)
     chex.assert_trees_all_close(generators.slerp(one, one, [0.3]), one[None], atol=1e-5)
     assert np.isfinite(generators.slerp(one, 0 * one, [0.0, 0.5])).all()
+    # White's formula as it stands: (sin((1 - t) w) a + sin(t w) b) / sin(w).
+    right = np.asarray([3.0, 0.0]), np.asarray([0.0, 1.0])
+    found = generators.slerp(*right, [0.5], proportional=False)
+    chex.assert_trees_all_close(found, np.asarray([[3.0, 1.0]], np.float32) * np.sqrt(0.5), rtol=1e-6)
+    for same in (one, 2 * one, -one, 0 * one):
+        assert np.isfinite(generators.slerp(one, same, [0.0, 0.3, 1.0], proportional=False)).all()
 
 
 def test_what_cannot_be_is_one_sentence(plain, conditional):
