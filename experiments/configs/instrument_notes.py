@@ -128,7 +128,7 @@ class InstrumentNotes:
                     "soundfont notes are few recordings stretched over the whole range, so a held-out note often has a "
                     "training note that differs from it by a resampling; "
                     if by_pair
-                    else ""
+                    else "the family of an instrument that was never heard is a guess; "
                 )
                 + "families know few instruments each",
                 "data": f"{len(clips)} single notes, {len(set(clips.features['instrument']))} instruments, "
