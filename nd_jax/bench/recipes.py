@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -10,10 +11,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from nd_jax import tuning
+from nd_jax import pytree, tuning
 from nd_jax.bench.generated import components
 from nd_jax.bench.planted import LAYER, Planted
-from nd_jax.domain import LogMel
+from nd_jax.domain import Domain, Image, LogMel
 from nd_jax.visualize import Visualization, parameterizations, penalties, transforms, visualize_batch
 
 QUIET, REST = 0.3, 0.1
@@ -22,6 +23,32 @@ that is kept in the polish."""
 DEMO_QUIET, DEMO_REST = 1.0, 0.2
 """The same in `experiments/visualize.py`."""
 _COMPONENTS = 128
+
+
+@functools.partial(pytree.register, data_fields=["inner"], meta_fields=["picture"])
+@dataclasses.dataclass(frozen=True, eq=False)
+class Painted:
+    """A parameterization of pictures put to spectrograms: time and frequency are two axes of one picture to it.
+
+    Attributes:
+      inner: the parameterization.
+      picture: an `Image` domain of the spectrogram's shape and range.
+    """
+
+    inner: Any
+    picture: Image
+
+    @property
+    def name(self) -> str:
+        return f"{self.inner.name}, of pictures"
+
+    def init(self, key: jax.Array, domain: Domain) -> Any:
+        """As the inner one's."""
+        return self.inner.init(key, self.picture)
+
+    def apply(self, parameters: Any, domain: Domain) -> jax.Array:
+        """As the inner one's."""
+        return self.inner.apply(parameters, self.picture)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,6 +221,8 @@ def variants(base: Recipe, domain: LogMel, natural: np.ndarray) -> tuple[Recipe,
     """
     natural_scale = parameterizations.natural_scale(domain, natural).axis_scale
     maco, harmonic = parameterizations.maco(natural, domain), parameterizations.harmonic()
+    picture = Image(domain.shape, domain.low, domain.high)
+    painted = Painted(parameterizations.maco(natural, picture), picture)
     generator = components(natural, domain, min(_COMPONENTS, len(natural) - 1))
     prior, free = (parameterizations.prior(generator, project=project) for project in (True, False))
 
@@ -217,6 +246,12 @@ def variants(base: Recipe, domain: LogMel, natural: np.ndarray) -> tuple[Recipe,
             "maco",
             "phases along time only, magnitudes per band from natural sound",
             parameterization=lambda _: maco,
+            adds=True,
+        ),
+        change(
+            "maco, of pictures",
+            "phases of the whole picture, its magnitudes from natural sound",
+            parameterization=lambda _: painted,
             adds=True,
         ),
         change("harmonic", "a sound of partials and noise", parameterization=lambda _: harmonic, adds=True),

@@ -94,7 +94,7 @@ def maco(
     | LogMel   | time, band by band   | (bands, frames//2 + 1)           |
     | Waveform | time                 | (samples//2 + 1,)                |
 
-    On a spectrogram frequency is not stationary, so that the two-dimensional form is wrong there: the modulation
+    On a spectrogram frequency is not stationary, so that the two-dimensional form would mix bands: the modulation
     spectrum of every band is kept instead, its mean level and how fast it changes; what is free is when.
 
     Nadam with a learning rate of 1 and random crops are the authors' recipe for images; they are `optimizer=` and
