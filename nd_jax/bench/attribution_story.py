@@ -186,7 +186,7 @@ def _html(measured: Measured, bars: Sequence[Bar], tables: dict[str, Table]) -> 
             "The share of a map's positive part that lies in the event's box, over the share that the same method "
             "gives for a detector that sums the cells of that box and sees nothing else: what is lost is the network's "
             f"looking elsewhere or the method's mistake, not the size of its windows. A method is true where it has "
-            f"{MASS:g} of it, points into the box in {POINTING:g} of the clips, and would not by chance (p {P:g})."
+            f"{MASS:g} of it, and would not by chance (p {P:g})."
         ),
         "Every method on every network": (
             "Mass in the box dilated by half a window; rank: the share of the largest cells, as many as the box has, "

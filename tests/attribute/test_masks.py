@@ -31,6 +31,15 @@ def boxes():
     return nd.Network(module, module.init(jax.random.key(0), jnp.zeros((1, *SHAPE))), Image(SHAPE, 0.0, 1.0))
 
 
+class Heard(nn.Module):
+    """What rises above 0.7 in the first box: half of the input is not heard at all."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(1, name="same", use_bias=False, kernel_init=nn.initializers.ones)(x)
+        return jnp.sum(nn.relu(x[:, :4, :6] - 0.7), axis=(1, 2, 3))[:, None]
+
+
 def truth(kind):
     mask = np.zeros(SHAPE, np.float32)
     mask[((slice(0, 4), slice(0, 6)), (slice(8, 12), slice(6, 12)))[kind]] = 1
@@ -49,6 +58,20 @@ def test_extremal_masks_find_the_box_of_each_clip():
     assert np.all(found.scores[:, 0] > 0.85 * 24)
     alone = nd.attribute.mask(boxes(), x[1], 1, areas=0.125, cells=(16, 12), baseline=0.0, steps=250)
     chex.assert_trees_all_close(alone.values, found.values[1, 0], atol=1e-4)
+
+
+@pytest.mark.parametrize("variant", ["preserve", "delete"])
+@pytest.mark.parametrize("method", ["extremal", "meaningful"])
+def test_masks_begin_where_a_threshold_is_passed(method, variant):
+    module = Heard()
+    network = nd.Network(module, module.init(jax.random.key(0), jnp.zeros((1, *SHAPE))), Image(SHAPE, 0.0, 1.0))
+    x = np.ones(SHAPE, np.float32)
+    settings = {"areas": 0.125, "cells": (16, 12), "baseline": 0.0, "steps": 250}
+    found = nd.attribute.mask(network, x, 0, method=method, variant=variant, **settings)
+    inside, outside = (float(found.values[truth(0) == side].mean()) for side in (1, 0))
+    # A cell is gone for good as soon as it is below the threshold: no more of it need be taken away.
+    assert inside > (0.7 if variant == "preserve" else 0.2) and outside < inside / 3
+    assert (float(found.scores) > 5.0) == (variant == "preserve")
 
 
 def test_what_is_deleted_is_what_the_score_needs():
