@@ -3,6 +3,9 @@
 | file             | what is in it                                                                       |
 |------------------|-------------------------------------------------------------------------------------|
 | `occlusion.py`   | `occlusion`: windows in steps, seconds and Hz taken away, one at a time             |
+| `sweep.py`       | all windows of all clips, whole passes or what a window reaches (`incremental.py`)  |
+| `reach.py`       | how far a window reaches, from the network's own program (`flat.py`, `rules.py`)    |
+| `removal.py`     | how a window is taken away                                                          |
 | `windows.py`     | which windows: Captum's, segments, `bands`                                          |
 | `spectra.py`     | `TimeFrequency`: the cells of a waveform's spectrum; `onsets`                        |
 | `baselines.py`   | what stands in their place                                                          |

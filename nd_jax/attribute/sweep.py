@@ -26,10 +26,11 @@ from nd_jax.network import Network
 from nd_jax.runtime import progress_bar
 from nd_jax.visualize import memory
 
-# Bytes of a chunk: more runs no faster on a CPU, where it leaves the caches.
-_CPU_BYTES = 32 << 20
-# Chunks that what is stored of clips may take the room of.
-_STORED = 8
+# Bytes that a chunk works with on a CPU: larger ones leave its caches and run slower (measured: docs/attribution.md).
+_CPU_BYTES = 8 << 20
+# Clips whose values are stored at once, and how many bytes that may be on a CPU.
+_CLIPS = 16
+_CPU_STORED = 256 << 20
 # Less work than this many multiplications saved is not worth another program: about the time that it takes to compile.
 _WORTH = 5e10
 _LEAST_GAIN = 1.5
@@ -179,7 +180,7 @@ def _plain(job: Job, wish: int | None) -> Iterator[Any]:
         return (*job.fixed, clip[rows], starts[rows], ends[rows], job.way)
 
     elements = sum(math.prod(shape) for shape in (job.network.input.shape, *taps.layers(job.network).values()))
-    size = _size(wish, len(clip), 4 * elements, lambda size: _bytes(_whole, *given(np.zeros(size, int))))
+    size = _size(wish, len(clip), elements, lambda size: _bytes(_whole, *given(np.zeros(size, int))))
     for first in range(0, len(clip), size):
         yield _whole(*given(np.minimum(np.arange(first, first + size), len(clip) - 1)))[: len(clip) - first]
 
@@ -206,15 +207,14 @@ def _whole(
 
 def _recomputed(job: Job, plan: Plan, wish: int | None) -> Iterator[Any]:
     clips, windows = len(job.x), len(job.windows) + 1
-    # What is stored of clips takes no more than some chunks do.
-    at_once = min(clips, max(1, _STORED * _room() // max(1, 4 * plan.kept)))
+    at_once = min(clips, _CLIPS, max(1, _room(_CPU_STORED) // max(1, 4 * plan.kept)))
     at_once = math.ceil(clips / math.ceil(clips / at_once))
     size = 0
     for first in range(0, clips, at_once):
         # The last clips may be fewer: some of those before fill up, so that the program is the same.
         part = _Part(job, plan, slice(min(first, clips - at_once), min(first, clips - at_once) + at_once))
         row, last = first * windows, min(first + at_once, clips) * windows
-        size = size or _size(wish, last - row, 8 * plan.moved, functools.partial(part.needed, row))
+        size = size or _size(wish, last - row, 2 * plan.moved, functools.partial(part.needed, row))
         for start in range(row, last, size):
             yield part.scores(np.minimum(np.arange(start, start + size), last - 1))[: last - start]
 
@@ -285,7 +285,7 @@ def _size(wish: int | None, rows: int, each: int, needed: Callable[[int], int]) 
     Args:
       wish: the caller's, or None.
       rows: how many there are.
-      each: about how many bytes one takes.
+      each: about how many bytes one takes; of the numbers that it goes through, a part is alive at once.
       needed: rows of a chunk -> bytes that the compiled program works with; compiles it.
     """
     if wish is not None:
@@ -295,7 +295,7 @@ def _size(wish: int | None, rows: int, each: int, needed: Callable[[int], int]) 
         size = max(memory.LEAST_LANES, int(size) // memory.LEAST_LANES * memory.LEAST_LANES)
         return min(memory.rounded(rows / math.ceil(rows / size)), max(rows, memory.LEAST_LANES))
 
-    room = _room()
+    room = _room(_CPU_BYTES)
     size = even(room / max(each, 1))
     found = needed(size)
     best = even(room * size / max(found, 1))
@@ -303,11 +303,11 @@ def _size(wish: int | None, rows: int, each: int, needed: Callable[[int], int]) 
     return best if found and (best > 2 * size or found > 2 * room) else size
 
 
-def _room() -> int:
-    """Bytes that a chunk may work with."""
+def _room(most: int) -> int:
+    """A quarter of the memory that is free; on a CPU at most so many bytes."""
     device = jax.devices()[0]
     free = memory.available_bytes(device) // 4
-    return min(_CPU_BYTES, free) if device.platform == "cpu" else free
+    return min(most, free) if device.platform == "cpu" else free
 
 
 def _bytes(run: Any, *arguments: Any) -> int:

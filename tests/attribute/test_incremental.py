@@ -258,3 +258,32 @@ def test_a_plan_of_an_early_layer_stops_there():
     late = planned(network, bound(network, 0, 1)[0].spec, (span(0, np.arange(4), np.arange(4) + 2, 17), None, None))
     assert early.whole < late.whole
     assert len(early.program.steps) < len(late.program.steps)
+
+
+def test_chunks_fit_into_memory(monkeypatch):
+    asked = []
+
+    def needed(size):
+        asked.append(size)
+        return 100 * size
+
+    monkeypatch.setattr(sweep, "_room", lambda most: 10_000)
+    # The guess is right; it is far off either way; there is less to do; the caller has a wish.
+    assert sweep._size(None, 1000, 100, needed) == 96
+    assert asked == [96]
+    assert sweep._size(None, 1000, 1, needed) == 96
+    assert sweep._size(None, 1000, 10_000, needed) == 96
+    assert sweep._size(None, 20, 100, needed) == 20
+    assert sweep._size(None, 3, 100, needed) == 8
+    assert sweep._size(7, 1000, 100, needed) == 7
+    assert sweep._size(7, 3, 100, needed) == 3
+
+
+def test_clips_that_are_stored_one_after_the_other(monkeypatch):
+    network, x = drawn(Head(LOCAL), IMAGE), clips(IMAGE, 5)
+    windows = {"window": (5, 5, 2), "stride": (4, 4, 2)}
+    whole = nd.attribute.occlusion(network, x, 1, recompute=False, **windows)
+    plan = sweep.chosen(job(network, x, 1, **windows), True)
+    monkeypatch.setattr(sweep, "_room", lambda most: 8 * plan.kept)
+    parts = nd.attribute.occlusion(network, x, 1, recompute=True, **windows)
+    chex.assert_trees_all_close(parts.values, whole.values, atol=1e-5, rtol=1e-5)
