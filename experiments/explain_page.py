@@ -97,7 +97,9 @@ def write(network: nd.Network, found: Sequence[Explained], settings: Any, units:
     out = settings.out.expanduser()
     told = figures(network, found, settings)
     sheets.replace(out / "figures.json", (json.dumps(told, indent=1) + "\n").encode())
-    what, unit = "sounds" if network.input.is_sound else "pictures", found[0].aim.is_unit
+    unit, hears = found[0].aim.is_unit, network.input.is_sound
+    what = ("sound" if hears else "picture") + "s" * (len(found) > 1)
+    nothing = "middle grey" if settings.baseline == "silence" and not hears else settings.baseline
     one = settings.target is not None or unit
     explained = f"{'unit' if unit else 'class'} {found[0].aim.label}" if one else "what it says to each"
     page = Leaflet(
@@ -105,17 +107,17 @@ def write(network: nd.Network, found: Sequence[Explained], settings: Any, units:
         f"Why {network.card.get('name') or settings.network} {'answers' if unit else 'says'} so",
         f"{len(found)} {what}; explained is {explained}. Red spoke for it, blue against it; each map has "
         f"a scale of its own. Marked are the {100 * settings.share:.0f} % of a map's values that are largest, or the "
-        f"mask itself; taken away means {settings.baseline}.",
+        f"mask itself; what is taken away becomes {nothing}.",
     )
     if settings.methods:
-        _table(page, told, settings, unit)
+        _table(page, told, settings, unit, hears)
     for number, each in enumerate(found):
         _section(page, network, number, each, settings, units[number] if units else "")
     page.link("figures.json", "All numbers")
     return page.finish()
 
 
-def _table(page: Leaflet, told: Mapping[str, Any], settings: Any, unit: bool) -> None:
+def _table(page: Leaflet, told: Mapping[str, Any], settings: Any, unit: bool, hears: bool) -> None:
     """How well every method serves, over all sounds."""
     sides = ["activation by the marked part alone", "by the rest"]
     classes = ["the marked part alone is recognised", "the rest is"]
@@ -137,7 +139,8 @@ def _table(page: Leaflet, told: Mapping[str, Any], settings: Any, unit: bool) ->
     page.text(
         f"Deletion: the {measured} while values are taken away, largest of the map first; small is good, and "
         "noise is what to beat. Insertion: while they are put back; large is good. Gradient maps often win here by "
-        "finding inputs like no sound: listen to what they mark. Intervals are 95 %.",
+        f"finding inputs like no {'sound: listen to' if hears else 'picture: look at'} what they mark. Intervals are "
+        "95 %.",
         soft=True,
     )
 

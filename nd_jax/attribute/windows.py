@@ -187,8 +187,8 @@ def _per_axis(name: str, given: int | Sequence[int], domain: Domain | TimeFreque
     shape = tuple(domain.shape)
     if isinstance(given, (int, np.integer)) and not isinstance(given, bool):
         inner = shape[:-1] if domain.axes[-1].name == "channel" else shape
-        if not 1 <= int(given) <= min(inner):
-            raise ValueError(f"{name} is a whole number from 1 to {min(inner)} or one for each axis, got {given}")
+        if int(given) < 1:
+            raise ValueError(f"{name} is a whole number of at least 1, or one for each axis of {shape}, got {given}")
         return (*(int(given),) * len(inner), *shape[len(inner) :])
     sizes = tuple(int(size) if float(size).is_integer() else -1 for size in np.atleast_1d(given))
     if len(sizes) != len(shape) or min(sizes) < 1:
@@ -199,10 +199,17 @@ def _per_axis(name: str, given: int | Sequence[int], domain: Domain | TimeFreque
 def _sliding(domain: Domain | TimeFrequency, axis: int, width: int, stride: int) -> Intervals:
     """Captum's windows along one axis."""
     size = domain.shape[axis]
+    name = domain.axes[axis].name
     if width > size:
-        raise ValueError(f"a window of {width} is larger than axis {axis} of an example, {size}")
+        raise ValueError(
+            f"a window of {width} is larger than the input, which has {size} steps along its axis {name!r}"
+        )
     if stride > width and width < size:
-        raise ValueError(f"stride {stride} leaves gaps between windows of {width} along axis {axis}: take {width}")
+        left = int(np.sum(np.arange(size) % stride >= width))
+        raise ValueError(
+            f"stride {stride} is larger than the window of {width} along the axis {name!r}, so that {left} of its "
+            f"{size} steps, the first from {width} to {stride - 1}, would never be covered: take at most {width}"
+        )
     starts = np.arange(math.ceil((size - width) / stride) + 1) * stride
     return _steps(domain, axis, starts, np.minimum(starts + width, size))
 
@@ -222,20 +229,16 @@ def _measured(domain: Domain | TimeFrequency, axis: int, given: Any, stride: flo
     if segments is None:
         width = float(given)
         step = width if stride is None else float(stride)
-        if not 0 < step <= width or not math.isfinite(width):
-            raise ValueError(
-                f"{name} must be a width above 0 {unit}, and its stride above 0 and at most as much; they are "
-                f"{width:g} and {step:g}"
-            )
+        _fits(domain, axis, width, step)
         count = max(1, math.ceil((values[-1] - values[0] - width) / step - _CLOSE) + 1)
         starts = values[0] + step * np.arange(count)
         return _between(domain, axis, starts, starts + width)
     if stride is not None:
         raise ValueError(f"{name}_stride belongs to {name} as one width, and here it is edges")
     if not segments or not np.iterable(segments[0]):
-        edges = _ordered(name, segments)
+        edges = _ordered(domain, axis, segments)
         return _between(domain, axis, edges[:-1], edges[1:])
-    each = [_ordered(name, one) for one in segments]
+    each = [_ordered(domain, axis, one) for one in segments]
     rows = [_between(domain, axis, edges[:-1], edges[1:]) for edges in each]
     most = max(map(len, rows))
 
@@ -249,10 +252,42 @@ def _measured(domain: Domain | TimeFrequency, axis: int, given: Any, stride: flo
     )
 
 
-def _ordered(name: str, edges: Any) -> np.ndarray:
-    values = np.asarray(edges, np.float64)
+def _fits(domain: Domain | TimeFrequency, axis: int, width: float, step: float) -> None:
+    """Raises ValueError for a width or stride in seconds or Hz that is none, is too large, or leaves gaps."""
+    name, unit, end = domain.axes[axis].name, domain.axes[axis].unit, _end(domain, axis)
+    if not 0 < width < math.inf or not 0 < step < math.inf:
+        raise ValueError(
+            f"the {name} of a window and its stride are above 0 {unit}, and they are {width:g} and {step:g}"
+        )
+    if width > end * (1 + _CLOSE):
+        raise ValueError(f"a window of {width:g} {unit} is larger than the input, whose {name} ends at {end:g} {unit}")
+    if step > width * (1 + _CLOSE):
+        raise ValueError(
+            f"a stride of {step:g} {unit} is larger than the window of {width:g} {unit}, so that {step - width:g} "
+            f"{unit} of every {step:g} would never be covered: take at most {width:g}"
+        )
+
+
+def _end(domain: Domain | TimeFrequency, axis: int) -> float:
+    """Where an axis ends: the length of the sound, or half its sample rate."""
+    values = np.asarray(domain.axes[axis].values, np.float64)
+    if domain.axes[axis].name == "frequency":
+        sound: Any = domain.domain if isinstance(domain, TimeFrequency) else domain
+        return sound.sample_rate / 2
+    return float(values[-1] + (values[1] - values[0] if len(values) > 1 else 0.0))
+
+
+def _ordered(domain: Domain | TimeFrequency, axis: int, edges: Any) -> np.ndarray:
+    described, values = domain.axes[axis], np.asarray(edges, np.float64)
+    name = described.name
     if values.ndim != 1 or len(values) < 2 or not np.all(np.diff(values) > 0):
         raise ValueError(f"edges of {name} are two or more rising numbers, not {np.array2string(values, threshold=8)}")
+    end = _end(domain, axis)
+    if name == "frequency" and not (values[0] >= 0 and values[-1] <= end * (1 + _CLOSE)):
+        raise ValueError(
+            f"bands lie between 0 Hz and half the sample rate, {end:g} Hz, and these go from {values[0]:g} to "
+            f"{values[-1]:g} Hz"
+        )
     return values
 
 

@@ -33,6 +33,9 @@ def overlaid(picture: Picture, values: np.ndarray, axes: Sequence[Axis], *, limi
         light = np.clip((np.nan_to_num(drawn) - picture.low) / (picture.high - picture.low), 0, 1)
         # A quiet recording is drawn as dark as a loud one.
         light = 1 - _INK * light / max(float(light.max()), 1e-3) if picture.x.unit != "px" else light
+    if picture.x.unit == "px":
+        # On black no colour would be seen.
+        light = 1 - _INK + _INK * light
     grey = np.repeat(light[..., None], 3, axis=-1)
     colour = np.where(share > 0, np.asarray(FOR), np.asarray(AGAINST))
     cover = _COVER * np.abs(share)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import nd_jax as nd
-from nd_jax.attribute import bands, grid
+from nd_jax.attribute import TimeFrequency, bands, grid
 from nd_jax.domain import Image, LogMel, Units, Waveform
 
 MEL = LogMel(nd.audio.LogMel(sample_rate=8000, n_fft=256, hop_length=80, n_mels=16), frames=50)
@@ -80,12 +80,22 @@ def test_bands_of_equal_width_on_their_scale():
         (MEL, {}, "say what is taken away"),
         (MEL, {"window": 3, "time": 0.1}, "not both"),
         (MEL, {"window": (3, 3)}, "one whole number of at least 1 for each axis"),
-        (MEL, {"window": 17}, "from 1 to 16"),
-        (MEL, {"window": (17, 3, 1)}, "a window of 17 is larger than axis 0"),
-        (MEL, {"window": 3, "stride": 4}, "stride 4 leaves gaps"),
+        (MEL, {"window": 0}, "window is a whole number of at least 1"),
+        (MEL, {"window": 3, "stride": 0}, "stride is a whole number of at least 1"),
+        (MEL, {"window": 17}, "a window of 17 is larger than the input, which has 16 steps along its axis 'frequency'"),
+        (MEL, {"window": (17, 3, 1)}, "a window of 17 is larger than the input"),
+        # Steps 3, 7, 11 and 15 of 16.
+        (MEL, {"window": 3, "stride": 4}, "4 of its 16 steps, the first from 3 to 3, would never be covered"),
         (MEL, {"stride": 4, "time": 0.1}, "stride=4 belongs to window="),
-        (MEL, {"time": 0.0}, "time must be a width above 0 s"),
-        (MEL, {"time": 0.1, "time_stride": 0.2}, "its stride above 0 and at most as much"),
+        (MEL, {"time": 0.0}, "the time of a window and its stride are above 0 s, and they are 0 and 0"),
+        (MEL, {"time": 0.1, "time_stride": 0.0}, "and they are 0.1 and 0"),
+        (MEL, {"time": 0.1, "time_stride": 0.25}, "0.15 s of every 0.25 would never be covered: take at most 0.1"),
+        (MEL, {"time": 0.6}, "a window of 0.6 s is larger than the input, whose time ends at 0.5 s"),
+        (MEL, {"frequency": [100.0, 4100.0]}, "half the sample rate, 4000 Hz, and these go from 100 to 4100 Hz"),
+        (MEL, {"frequency": [-1.0, 900.0]}, "bands lie between 0 Hz and half the sample rate"),
+        (MEL, {"frequency": bands("erb", 3, 5000, 7000)}, "these go from 5000 to 7000 Hz"),
+        (MEL, {"frequency": 4500.0}, "larger than the input, whose frequency ends at 4000 Hz"),
+        (TimeFrequency(SOUND, 256), {"frequency": [100.0, 8000.0]}, "half the sample rate, 4000 Hz"),
         (MEL, {"time": [0.1]}, "two or more rising numbers"),
         (MEL, {"time": [0.2, 0.1]}, "two or more rising numbers"),
         (MEL, {"time": [5.0, 6.0]}, "no window of time covers a step.*every 0.01"),

@@ -65,7 +65,7 @@ def test_page_figures_and_maps(recordings, tmp_path, capsys, monkeypatch):
 
 
 def test_a_unit_in_place_of_a_class_and_all_units_of_a_layer(recordings, tmp_path):
-    more = ["--unit", "block2/relu:5", "--units", "block2/relu", "--methods", "occlusion", "--count", "1"]
+    more = ["--unit", "block2/relu:5", "--units", "block2/relu", "--methods", "saliency", "--count", "1"]
     assert run(recordings, tmp_path, *more) == 0
     told = json.loads((tmp_path / "figures.json").read_text())
     network = nd.load("spoken_digits")
@@ -96,7 +96,7 @@ def test_pictures(tmp_path):
     np.save(folder / "two.npy", np.stack([picture / 255, picture.T / 255]).astype(np.float32))
     (folder / "broken.png").write_bytes(b"no picture")
     more = ["--network", "mnist", "--pictures", str(folder), "--out", str(tmp_path / "out"), "--units", "conv1"]
-    assert explain.main([*more, "--methods", "occlusion", "grad_cam"]) == 0
+    assert explain.main([*more, "--methods", "occlusion"]) == 0
     told = json.loads((tmp_path / "out" / "figures.json").read_text())
     assert [each["name"] for each in told["sounds"]] == ["one.png", "two.npy 0", "two.npy 1"]
     with np.load(next((tmp_path / "out" / "maps").glob("one-*.npz"))) as stored:
@@ -107,11 +107,34 @@ def test_pictures(tmp_path):
     assert "<audio" not in page and "3 pictures" in page
 
 
-def test_one_of_several_outputs(recordings, tmp_path):
-    more = ["--network", "instrument_notes", "--part", "family", "--methods", "saliency", "--count", "1"]
-    assert run(recordings, tmp_path, *more) == 0
-    told = json.loads((tmp_path / "figures.json").read_text())
-    assert told["sounds"][0]["explained"] in nd.load("instrument_notes").labels["family"]
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--window", "29"], "a window of 29 is larger than the input, which has 28 steps"),
+        (["--window", "4", "--stride", "6"], "stride 6 is larger than the window of 4 along the axis 'row'"),
+        (["--stride", "0"], "stride must be 1 or more, got 0"),
+        (["--sounds", "."], "its folder is --pictures"),
+        ([], "has no pictures that can be read"),
+        (["--layer", "dense1", "--methods", "grad_cam"], "no positions"),
+    ],
+)
+def test_one_sentence_of_pictures(tmp_path, capsys, more, message):
+    (tmp_path / "empty").mkdir()
+    given = ["--network", "mnist", "--pictures", str(tmp_path / "empty"), "--out", str(tmp_path / "out")]
+    assert explain.main([*given, *more]) == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("error: ") and message in said
+
+
+def test_one_of_several_outputs():
+    network, aim, _ = explain.checked(explain.Settings(network="instrument_notes", part="family"))
+    x = np.asarray(network.input.silence())
+    found = aim(x)
+    assert found.label == network.labels["family"][found.number]
+    probabilities = explain.says(network, x[None], found, "family")
+    assert probabilities.shape == (1, 10) and probabilities.argmax() == found.number
+    chosen = explain.attribution(network, x, found, "saliency", explain.Settings())
+    chex.assert_trees_all_close(chosen.scores, np.asarray(network(x[None])["family"])[0, found.number][None], rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +154,9 @@ def test_one_of_several_outputs(recordings, tmp_path):
         (["--unit", "block2/relu:6", "--target", "3"], "in place of a class"),
         (["--units", "digit"], "no positions to lay over"),
         (["--pictures", "no_such_folder"], "this network hears"),
+        (["--time", "2"], "larger than the input, whose time ends at"),
+        (["--high", "9000"], "half the sample rate, 4000 Hz, and these go from 0 to 9000 Hz"),
+        (["--baseline", "noise"], "give key="),
     ],
 )
 def test_one_sentence(recordings, tmp_path, capsys, more, message):
