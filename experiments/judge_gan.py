@@ -22,7 +22,7 @@ import numpy as np
 
 import nd_jax as nd
 from nd_jax import generators, metrics
-from nd_jax.domain import Domain, Image, LogMel, Waveform
+from nd_jax.domain import Domain, Image, LogMel, MelIF, Waveform, converter
 from nd_jax.experiments.configs.gans import GanExperiment
 from nd_jax.runtime import command_line, enable_compilation_cache
 from nd_jax.training import gan
@@ -31,6 +31,8 @@ from nd_jax.training.gan.loop import Watcher
 _GLANCE = 500
 SEED = 0
 _LEAST = 20
+# Mel-IF pictures that are made into sound at once.
+_AT_ONCE = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +79,9 @@ class Judge:
         if isinstance(network.labels, Mapping) or not network.labels:
             raise ValueError(f"{name} cannot judge: a judge has one head with named classes")
         taken = network.input
-        heard = isinstance(taken, LogMel) and isinstance(domain, Waveform) and domain.sample_rate == taken.sample_rate
+        heard = isinstance(taken, LogMel) and (
+            isinstance(domain, MelIF) or (isinstance(domain, Waveform) and domain.sample_rate == taken.sample_rate)
+        )
         if not heard and (type(taken) is not type(domain) or taken.to_dict() != domain.to_dict()):
             raise ValueError(
                 f"{name} cannot judge these examples: it takes {taken.kind} of shape {taken.shape}, and they are "
@@ -92,6 +96,11 @@ class Judge:
     def given(self, x: Any) -> Any:
         """Examples (n, *domain.shape) -> what the network takes, (n, *network.input.shape)."""
         taken = self.network.input
+        if isinstance(self.domain, MelIF) and isinstance(taken, LogMel):
+            convert = jax.jit(jax.vmap(converter(self.domain, taken)))
+            size = min(_AT_ONCE, len(x))
+            rows = [np.resize(np.arange(at, min(at + size, len(x))), size) for at in range(0, len(x), size)]
+            return np.concatenate([np.asarray(convert(np.asarray(x)[each])) for each in rows])[: len(x)]
         if not (isinstance(self.domain, Waveform) and isinstance(taken, LogMel)):
             return x
         return np.concatenate([_heard(x[at : at + 100, :, 0], taken) for at in range(0, len(x), 100)])
