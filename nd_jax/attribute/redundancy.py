@@ -24,8 +24,11 @@ import numpy as np
 
 from nd_jax.attribute import targets
 from nd_jax.attribute.baselines import NEIGHBOURS, baseline_of
-from nd_jax.attribute.removal import covered
+from nd_jax.attribute.removal import Way, covered
+from nd_jax.attribute.spectra import TimeFrequency
+from nd_jax.attribute.sweep import prepared
 from nd_jax.attribute.windows import Grid, grid
+from nd_jax.domain import Waveform
 from nd_jax.network import Network
 from nd_jax.runtime import progress_bar
 
@@ -91,6 +94,7 @@ def redundancy(
     time_stride: float | None = None,
     frequency: Any = None,
     frequency_stride: float | None = None,
+    n_fft: int = 512,
     candidates: int = 16,
     baseline: Any = "silence",
     key: jax.Array | None = None,
@@ -103,12 +107,13 @@ def redundancy(
       network: any Network that takes one array.
       x: (*shape) or (clips, *shape).
       target: see `targets`.
-      window: as in `occlusion`, over the domain's own axes. Take windows of about the size of what may be enough alone.
+      window: as in `occlusion`. Take windows of about the size of what may be enough alone.
       stride: as in `occlusion`.
       time: as in `occlusion`.
       time_stride: as in `occlusion`.
       frequency: as in `occlusion`.
       frequency_stride: as in `occlusion`.
+      n_fft: as in `occlusion`.
       candidates: windows that are taken away in pairs, those with the largest keep-only: all their pairs.
       baseline: what stands where something is taken away, see `baselines` (not "neighbours").
       key: for the baseline "noise".
@@ -125,8 +130,11 @@ def redundancy(
         raise ValueError("baseline 'neighbours' belongs to single windows: it is for occlusion only")
     clips, several = targets.inputs(network, x)
     goal, own = targets.bound(network, target, len(clips))
+    seen: Any = network.input
+    if isinstance(seen, Waveform) and frequency is not None:
+        seen = TimeFrequency(seen, n_fft)
     windows = grid(
-        network.input,
+        seen,
         window=window,
         stride=stride,
         time=time,
@@ -139,13 +147,14 @@ def redundancy(
     count = len(windows)
     if count < 2:
         raise ValueError("redundancy needs at least 2 windows, and these settings give 1")
-    instead = baseline_of(network.input, clips, baseline, key=key)
+    way: Way = seen if seen is not network.input else "values"
+    instead = prepared(clips, baseline_of(network.input, clips, baseline, key=key), way)
     lanes = 1 if own is not None else len(goal)
     chosen = min(int(candidates), count)
     couples = np.stack(np.triu_indices(chosen, 1), axis=-1)
     total = len(clips) * (2 + 2 * count + lanes * len(couples))
     with progress_bar(total, "input", progress) as advance:
-        ask = functools.partial(_asked, network, goal, own, clips, instead, windows, size, advance)
+        ask = functools.partial(_asked, network, goal, own, clips, instead, windows, way, size, advance)
         # Window -1 is none: as it is, and (kept alone) the baseline.
         each = np.concatenate([[-1], np.arange(count)])
         clip = np.repeat(np.arange(len(clips)), count + 1)
@@ -184,8 +193,9 @@ def _asked(
     goal: Any,
     own: np.ndarray | None,
     x: jax.Array,
-    baseline: jax.Array,
+    other: jax.Array,
     windows: Grid,
+    way: Way,
     size: int,
     advance: Callable[[int], None],
     clip: np.ndarray,
@@ -203,7 +213,7 @@ def _asked(
     found = []
     for first in range(0, len(clip), size):
         part = np.minimum(np.arange(first, first + size), len(clip) - 1)
-        shown = _chunk(network, goal.spec, arrays, x, baseline, clip[part], starts[part], ends[part], kept)
+        shown = _chunk(network, goal.spec, arrays, x, other, clip[part], starts[part], ends[part], kept, way)
         found.append(np.asarray(shown, np.float64))
         advance(min(size, len(clip) - first))
     scores = np.concatenate(found)[: len(clip)]
@@ -212,22 +222,26 @@ def _asked(
     return scores if own is None else np.take_along_axis(scores, own[clip][:, None], axis=1)
 
 
-@functools.partial(jax.jit, static_argnames="spec")
+@functools.partial(jax.jit, static_argnames=("spec", "way"))
 def _chunk(
     network: Network,
     spec: Any,
     arrays: Any,
     x: jax.Array,
-    baseline: jax.Array,
+    other: jax.Array,
     clip: jax.Array,
     starts: jax.Array,
     ends: jax.Array,
     kept: Any,
+    way: Way,
 ) -> jax.Array:
-    """Scores (chunk, lanes); windows are (chunk, 2, axes)."""
+    """Scores (chunk, lanes); windows are (chunk, 2, axes), `other` is the baseline or the spectrum to take from."""
 
     def one(clip: jax.Array, start: jax.Array, end: jax.Array) -> jax.Array:
-        inside = covered(x.shape[1:], start[0], end[0]) | covered(x.shape[1:], start[1], end[1])
-        return jnp.where(inside != kept, baseline[clip], x[clip])
+        inside = covered(other.shape[1:], start[0], end[0]) | covered(other.shape[1:], start[1], end[1])
+        gone = inside != kept
+        if isinstance(way, TimeFrequency):
+            return x[clip] - way.sound(jnp.where(gone, other[clip], 0.0))
+        return jnp.where(gone, other[clip], x[clip])
 
     return targets.scores(network, spec, arrays, jax.vmap(one)(clip, starts, ends))

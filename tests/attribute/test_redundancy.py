@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import nd_jax as nd
-from nd_jax.domain import Image
+from nd_jax.domain import Image, Waveform
 
 
 class Two(nn.Module):
@@ -85,6 +85,33 @@ def test_lanes_and_a_class_for_each_clip():
 def test_nothing_to_explain_is_not_redundant():
     found = look("either", x=np.zeros((8, 8, 1), np.float32))
     assert np.isnan(found.largest) and not found.flagged
+
+
+class Either(nn.Module):
+    """The louder of two bands of a waveform: 1 kHz or 3 kHz, each heard in full at a tenth of full scale."""
+
+    @nn.compact
+    def __call__(self, x):
+        time = jnp.arange(x.shape[1]) / 8000
+        heard = []
+        for pitch in (1000.0, 3000.0):
+            turn = jnp.exp(-2j * jnp.pi * pitch * time)
+            heard.append(jnp.minimum(10 * jnp.abs(jnp.mean(x[..., 0] * turn[None], axis=1)), 1.0))
+        return jnp.maximum(*heard)[:, None]
+
+
+def test_bands_of_a_waveform_come_out_of_its_spectrum():
+    domain = Waveform(samples=2048, sample_rate=8000)
+    net = nd.Network(Either(), {}, domain)
+    time = np.arange(2048) / 8000
+    wave = (0.3 * np.sin(2 * np.pi * 1000 * time) + 0.3 * np.sin(2 * np.pi * 3000 * time))[:, None].astype(np.float32)
+    edges = [0, 500, 1500, 2500, 3500, 4000]
+    found = nd.attribute.redundancy(net, wave, 0, frequency=edges, n_fft=256)
+    assert found.flagged and found.best_pair.tolist() == [1, 3]
+    chex.assert_trees_all_close(found.keep_only[[1, 3]], np.ones(2), atol=1e-3)
+    assert found.pair.max() > 0.9 and found.everything > 0.99
+    one = nd.attribute.redundancy(net, (wave - 0.3 * np.sin(2 * np.pi * 3000 * time)[:, None]), 0, frequency=edges)
+    assert not one.flagged and np.argmax(one.single) == 1
 
 
 def test_senseless_settings_are_one_sentence():
