@@ -6,6 +6,7 @@
     python experiments/train_gan.py conditional-mel-gan --data-dir FSDD --out runs/conditional_mel_gan
     python experiments/train_gan.py wavegan --data-dir FSDD --out runs/wavegan
     python experiments/train_gan.py conditional-wavegan --data-dir FSDD --out runs/conditional_wavegan
+    python experiments/train_gan.py gansynth-notes --data-dir NOTES --out runs/notes_gansynth
 
 OUT/generator and OUT/discriminator are the trained networks (`nd.load` takes them) with their model cards; beside them
 metrics.jsonl, metrics.csv, figures.json (what the judge says of 1,000 samples), sheets of samples and their GIF. The
@@ -24,6 +25,7 @@ from typing import Any
 import nd_jax as nd
 from nd_jax.experiments.configs.emotion_mel_gan import EmotionMelGan
 from nd_jax.experiments.configs.gans import GanRecipe, check_devices
+from nd_jax.experiments.configs.gansynth import GansynthNotes, GansynthNsynth
 from nd_jax.experiments.configs.mel_gans import ConditionalMelGan, MelGan
 from nd_jax.experiments.configs.mnist_gans import DcganMnist, DcganMnistSource, WganMnist, WganMnistSource
 from nd_jax.experiments.configs.wavegan import ConditionalWavegan, Wavegan
@@ -44,6 +46,8 @@ Recipe = (
     | ConditionalWavegan
     | DcganMnistSource
     | WganMnistSource
+    | GansynthNotes
+    | GansynthNsynth
 )
 # Training examples that samples are compared with while it trains; in the end it is all of them.
 _GLANCED = 10_000
@@ -101,11 +105,8 @@ def run(recipe: GanRecipe, *, command: str, progress: bool = True) -> dict[str, 
     if recipe.watch and judge is not None:
         watchers.append(judge.watcher(known))
     same = {name: value for name, value in vars(recipe).items() if name not in ("training", *_PLACES)}
-    trained = gan.train(
-        experiment.generator,
-        experiment.discriminator,
-        experiment.task,
-        recipe.training,
+    trained = recipe.train(
+        experiment,
         folder=recipe.out,
         recipe=same,
         progress=progress,

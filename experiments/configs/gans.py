@@ -73,6 +73,11 @@ class GanRecipe:
         if self.samples < 2:
             raise ValueError(f"samples must be 2 or more, not {self.samples}")
 
+    def train(self, experiment: GanExperiment, **options: Any) -> gan.TrainedGan:
+        """Trains; options as of `gan.train`."""
+        players = experiment.generator, experiment.discriminator
+        return gan.train(*players, experiment.task, self.training, **options)  # type: ignore[attr-defined]
+
 
 def centred(clips: Clips, samples: int, peak: float = 0.9) -> np.ndarray:
     """All sounds with one peak, in the middle of a window or cut to its length: (n, samples) int16.
