@@ -27,7 +27,7 @@ from typing import Any, Literal
 import numpy as np
 
 from nd_jax import runtime
-from nd_jax.experiments.benchmarks.attribution_cases import AttributionCase, cases, ours
+from nd_jax.experiments.benchmarks.attribution_cases import PASSES, AttributionCase, cases, ours
 from nd_jax.experiments.benchmarks.tables import (
     Row,
     Section,
@@ -115,7 +115,7 @@ def _measured(title: str, case: AttributionCase, sides: dict[str, Any], repeats:
         maps["captum"] = torch.array("captum", folder)
     rates = {run: case.windows * case.clips / each for run, each in seconds.items() if "forward" not in run}
     for kind in ("forward", "torch forward"):
-        best = [case.windows / each for run, each in seconds.items() if run.startswith(kind + " ")]
+        best = [PASSES / each for run, each in seconds.items() if run.startswith(kind + " ")]
         rates |= {kind: max(best)} if best else {}
     peak = own.ask({"peak": True})["peak"]
     apart = {run: float(np.max(np.abs(values - maps["plain"]))) for run, values in maps.items() if run != "plain"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from captum.attr import Occlusion
 
-from nd_jax.experiments.benchmarks.attribution_cases import BATCHES, TARGET, AttributionCase
+from nd_jax.experiments.benchmarks.attribution_cases import BATCHES, PASSES, TARGET, AttributionCase
 from nd_jax.experiments.benchmarks.torch_audio_cnn import AudioCNN
 
 # Inputs at once (clips of a call times `perturbations_per_eval`) that its best setting is looked for among.
@@ -31,7 +30,7 @@ def captum(case: AttributionCase) -> dict[str, Callable[[], Any]]:
     def passes(size: int) -> None:
         batch = x[torch.arange(size) % len(x)].contiguous()
         with torch.no_grad():
-            for _ in range(math.ceil(case.windows / size)):
+            for _ in range(PASSES // size):
                 twin(batch)
 
     def occluded(clips: int, at_once: int, window: Sequence[int], stride: Sequence[int], most: int) -> np.ndarray:

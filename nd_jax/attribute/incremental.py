@@ -79,13 +79,20 @@ def store(network: Network, spec: Any, x: jax.Array, program: Program) -> dict[A
 
 def _beside(value: jax.Array, name: str, axis: int, side: int) -> jax.Array:
     """Of every place 0 ... size of an axis, the reduction of what lies before it (side -1) or from it on (1)."""
-    nothing = _REDUCED[name](value[(slice(None),) * axis + (slice(0, 0),)], axis=axis, keepdims=True, **_empty(name))
+    shape = (*value.shape[:axis], 1, *value.shape[axis + 1 :])
+    nothing = jnp.full(shape, _nothing(name, value.dtype), value.dtype)
     running = _CUMULATIVE[name](value, axis=axis, reverse=side > 0)
     return jnp.concatenate([nothing, running] if side < 0 else [running, nothing], axis=axis)
 
 
-def _empty(name: str) -> dict[str, Any]:
-    return {} if name == "reduce_sum" else {"initial": -jnp.inf if name == "reduce_max" else jnp.inf}
+def _nothing(name: str, dtype: Any) -> Any:
+    """What a reduction of no numbers gives."""
+    if name == "reduce_sum":
+        return 0
+    sign = -1 if name == "reduce_max" else 1
+    if jnp.issubdtype(dtype, jnp.floating):
+        return sign * jnp.inf
+    return jnp.iinfo(dtype).min if sign < 0 else jnp.iinfo(dtype).max
 
 
 def changed(
@@ -141,7 +148,12 @@ def changed(
         run = functools.partial(equation.run, **dict(step.changes))
         found = jax.vmap(lambda *given, run=run: run(given), [axis for _, axis in pairs])(*(each for each, _ in pairs))
         lanes.update(zip(equation.outputs, found, strict=True))
-    results = [read(value, access, 0.0)[0][:, 0] for value, access in zip(flat.results, program.results, strict=True)]
+    results = []
+    for value, access in zip(flat.results, program.results, strict=True):
+        # A layer that does not depend on the input is the same for all windows.
+        result, lanes_axis = read(value, access, 0.0)
+        results.append(jnp.broadcast_to(result, (len(clip), *result.shape)) if lanes_axis is None else result)
+        results[-1] = results[-1][:, 0]
     return targets.evaluated(spec, arrays, dict(zip(objectives.layers_of(spec), results, strict=True)))
 
 

@@ -287,3 +287,22 @@ def test_clips_that_are_stored_one_after_the_other(monkeypatch):
     monkeypatch.setattr(sweep, "_room", lambda most: 8 * plan.kept)
     parts = nd.attribute.occlusion(network, x, 1, recompute=True, **windows)
     chex.assert_trees_all_close(parts.values, whole.values, atol=1e-5, rtol=1e-5)
+
+
+class Aside(nn.Module):
+    """A layer that does not see the input, and whole numbers on the way."""
+
+    @nn.compact
+    def __call__(self, x):
+        aside = nn.Dense(3, name="aside")(jnp.ones((x.shape[0], 4)))
+        steps = jnp.round(8 * Conv(2, (3, 3), name="conv")(x)).astype(jnp.int32)
+        y = jnp.concatenate([steps.max(axis=2), steps.sum(axis=2)], axis=-1).astype(jnp.float32)
+        return nn.Dense(1, name="out")(y.reshape(y.shape[0], -1)) + aside[:, :1]
+
+
+def test_whole_numbers_and_layers_that_see_nothing():
+    network, x = drawn(Aside(), IMAGE), clips(IMAGE, 1)
+    target = nd.objectives.channel("aside", [0, 1]) + nd.objectives.channel("output", 0)
+    parts, whole = both(network, x, target, window=(4, 4, 2), stride=(4, 4, 2))
+    chex.assert_trees_all_close(parts, whole, atol=1e-5, rtol=1e-5)
+    assert np.abs(whole[1]).max() > 1e-3
