@@ -12,7 +12,8 @@ pays another price for what it keeps; of the lanes that are still recognised, th
 About 2 minutes on 2 idle cores for 20 sounds. Expect: about half of what sounds in a digit is enough; the same mask
 moved along the axis, which says how much the choice matters, is recognised in 3 of 10 cases (docs/generator_priors.md).
 
-OUT/index.html is the page with the kept and the removed part of each sound, OUT/figures.json has all numbers.
+OUT/index.html is the page with the kept and the removed part of each sound, OUT/figures.json has all numbers. Sounds
+that are done are kept in OUT/results: the same command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ import numpy as np
 import nd_jax as nd
 from nd_jax import generators
 from nd_jax.experiments import mask_class_page as page
+from nd_jax.experiments import records
+from nd_jax.network import digest_with
 from nd_jax.runtime import script
 from nd_jax.visualize import classes as by_class
 
@@ -79,7 +82,7 @@ class Settings:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    return script(Settings, run, arguments, __doc__)
+    return script(Settings, run, arguments, __doc__, resumes=True)
 
 
 def run(settings: Settings) -> pathlib.Path:
@@ -92,14 +95,28 @@ def run(settings: Settings) -> pathlib.Path:
     targets = by_class.class_indices(network, given, settings.part)
     made = {target: _inputs(network, int(target), settings) for target in targets.tolist()}
     found = []
+    kept = settings.out.expanduser() / "results"
     with nd.runtime.progress_bar(sum(map(len, made.values())), "sound") as tick:
         for target, inputs in made.items():
             for x in inputs:
-                found.append(masked(network, x, target, settings))
+                found.append(_kept(network, x, target, settings, kept))
                 tick(1)
     if not found:
         raise ValueError("the classifier gets none of these sounds right, so that there is nothing to take away from")
     return page.write(network, found, settings)
+
+
+def _kept(network: nd.Network, x: np.ndarray, target: int, settings: Settings, folder: pathlib.Path) -> page.Masked:
+    """What `masked` finds, from disk where a run that was killed, or another with more sounds, has it."""
+    places = ("network", "generator", "data_dir", "data_set", "split", "classes", "sounds", "out")
+    deciding = {name: value for name, value in dataclasses.asdict(settings).items() if name not in places}
+    path = folder / f"{target}-{digest_with(network, [target, deciding], x)}.npz"
+    if path.is_file():
+        fields = records.read(page.Masked, path, "its sound is")
+        return page.Masked(**{**fields, "target": int(fields["target"])})
+    found = masked(network, x, target, settings)
+    records.save(found, path)
+    return found
 
 
 def masked(network: nd.Network, x: np.ndarray, target: int, settings: Settings) -> page.Masked:

@@ -30,6 +30,7 @@ import numpy as np
 import nd_jax as nd
 from nd_jax import generators
 from nd_jax.experiments import maximize_class_page as page
+from nd_jax.experiments import records
 from nd_jax.network import digest
 from nd_jax.runtime import script
 from nd_jax.visualize import classes as by_class
@@ -146,10 +147,11 @@ def _parts(
     for first in range(0, settings.seeds, settings.together):
         path = settings.out.expanduser() / "results" / condition / f"{first:05d}.npz"
         if path.is_file():
-            part = page.Condition.read(path)
+            fields = records.read(page.Condition, path, "its lanes are")
+            part = page.Condition(**{**fields, "seconds": float(fields["seconds"])})
         else:
             part = _optimised(settings, network, generator, targets, condition, first)
-            part.save(path)
+            records.save(part, path)
         yield part.upto(settings.seeds)
 
 

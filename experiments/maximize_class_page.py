@@ -16,7 +16,7 @@ from nd_jax import generators, report
 from nd_jax.domain.playing import sounds
 from nd_jax.proportions import proportion
 from nd_jax.report.leaflet import Leaflet
-from nd_jax.report.sheets import compose, drafted, replace
+from nd_jax.report.sheets import compose, replace
 from nd_jax.runtime import require
 from nd_jax.visualize import classes as by_class
 from nd_jax.visualize.parameterizations import norm_percentile
@@ -93,25 +93,6 @@ class Condition:
             pictures=pictures[:, kept],
             seconds=seconds,
         )
-
-    def save(self, path: pathlib.Path) -> None:
-        """Writes an npz file in one step."""
-        with drafted(path) as draft, open(draft, "wb") as file:
-            np.savez(file, **{field.name: np.asarray(getattr(self, field.name)) for field in dataclasses.fields(self)})
-
-    @staticmethod
-    def read(path: pathlib.Path) -> Condition:
-        """Reads what `save` wrote.
-
-        Raises:
-          ValueError: it cannot be read.
-        """
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                found = {field.name: stored[field.name] for field in dataclasses.fields(Condition)}
-        except (OSError, KeyError, ValueError) as error:
-            raise ValueError(f"{path} cannot be read ({error}): remove it, and its lanes are run again") from None
-        return Condition(**{**found, "seconds": float(found["seconds"])})
 
     def upto(self, seeds: int) -> Condition:
         """The lanes of seeds below a number."""

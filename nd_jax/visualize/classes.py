@@ -92,8 +92,7 @@ def maximize_classes(
       ValueError: a condition that the generator cannot have, or what `visualize_batch` refuses.
     """
     chosen = class_indices(network, classes, part)
-    one = isinstance(seeds, (bool, int, np.integer))
-    numbers = np.arange(seeds) if one else np.asarray(list(seeds))
+    numbers = np.arange(seeds) if isinstance(seeds, (int, np.integer)) else np.asarray(list(seeds))
     if isinstance(seeds, bool) or not len(numbers) or numbers.dtype.kind not in "iu" or np.any(numbers < 0):
         raise ValueError(f"seeds must be a number above 0, or numbers of 0 or more, got {seeds!r}")
     chosen_condition = check_condition(network, generator, condition, chosen, part)

@@ -35,7 +35,7 @@ def test_the_mask_finds_the_frames_that_matter():
     np.testing.assert_allclose(found.kept + found.removed, x, atol=1e-5)
 
 
-def test_a_page_from_generated_sounds(tmp_path, capsys):
+def test_a_page_from_generated_sounds(tmp_path, capsys, monkeypatch):
     arguments = ["--network", classifier(tmp_path), "--generator", generator(tmp_path), "--out", str(tmp_path / "page")]
     assert mask_class.main([*arguments, "--steps", "3", "--width", "3", "--sounds", "1"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("open ")
@@ -46,5 +46,9 @@ def test_a_page_from_generated_sounds(tmp_path, capsys):
     assert "removed" in page and "<audio" in page
     for name in [part.split('"')[0] for part in page.split('src="')[1:]]:
         assert (tmp_path / "page" / name).is_file(), name
+    monkeypatch.setattr(mask_class, "masked", None)
+    assert mask_class.main([*arguments, "--steps", "3", "--width", "3", "--sounds", "1"]) == 0, "all is kept"
+    assert json.loads((tmp_path / "page/figures.json").read_text())["rows"] == told["rows"]
+    monkeypatch.undo()
     assert mask_class.main([*arguments, "--width", "99"]) == 1
     assert "width must be at most 12" in capsys.readouterr().err

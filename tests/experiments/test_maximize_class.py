@@ -75,8 +75,8 @@ def test_what_is_kept_is_what_the_call_finds(networks, tmp_path):
         network=networks[1], generator=networks[3], conditions=("another",), seeds=3, together=2, steps=4, out=tmp_path
     )
     maximize_class.run(settings)
-    kept = [maximize_class.page.Condition.read(path) for path in sorted(tmp_path.glob("results/another/*.npz"))]
-    z = np.concatenate([part.z for part in kept])[:9]
+    kept = [np.load(path) for path in sorted(tmp_path.glob("results/another/*.npz"))]
+    z = np.concatenate([part["z"] for part in kept])[:9]
     found = nd.visualize.maximize_classes(
         nd.load(networks[1]),
         nd.load(networks[3]),
@@ -87,7 +87,7 @@ def test_what_is_kept_is_what_the_call_finds(networks, tmp_path):
         progress=False,
     )
     np.testing.assert_allclose(found.parameters["z"], z, atol=1e-6)
-    np.testing.assert_array_equal(found.parameters["label"], np.concatenate([part.label for part in kept])[:9])
+    np.testing.assert_array_equal(found.parameters["label"], np.concatenate([part["label"] for part in kept])[:9])
 
 
 def test_senseless_settings_end_in_one_sentence(networks, tmp_path, capsys):
