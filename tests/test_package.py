@@ -21,8 +21,8 @@ from nd_jax import runtime
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 CORE = "jax, flax, flax.linen, optax, chex, numpy"
 LOADED_WHERE_USED = """
-    array_record etils.epath h5py matplotlib orbax PIL scipy.io scipy.signal selenium soundfile tensorboardX tensorflow
-    tensorflow_datasets torch tqdm tyro
+    array_record etils.epath h5py matplotlib mido orbax parselmouth PIL scipy.io scipy.signal selenium soundfile
+    tensorboardX tensorflow tensorflow_datasets torch tqdm tyro
 """
 
 
@@ -112,7 +112,7 @@ def requirement_names(section: str) -> set[str]:
 
 
 def test_every_extra_that_the_code_names_exists_and_holds_the_module():
-    distributions = {"PIL": "pillow"}
+    distributions = {"PIL": "pillow", "parselmouth": "praat_parselmouth"}
     extras = setup_cfg()["options.extras_require"]
     calls = 0
     for folder in ("nd_jax", "experiments"):
