@@ -62,20 +62,21 @@ def figures(network: nd.Network, found: Sequence[Explained], settings: Any) -> d
             for each in found
         ],
         "methods": {},
-        "noise": {"deletion": _mean([_area(each, "noise/deletion") for each in found])},
+        "noise": {"deletion": _mean([_area(each.arrays["noise/deletion"]) for each in found])},
+        "whole": _mean([_own(each) for each in found]),
     }
     for method in settings.methods:
         row: dict[str, Any] = {}
         for side in ("kept", "removed"):
             said = [each.arrays[f"{method}/{side}_says"] for each in found]
             if found[0].aim.is_unit:
-                row[side] = _mean([float(now[0]) / (_own(each) or 1.0) for each, now in zip(found, said, strict=True)])
+                row[side] = _mean([float(now[0]) for now in said])
             else:
                 numbers = [each.aim.number for each in found]
                 row[side] = proportions.proportion(np.stack(said).argmax(axis=1) == np.asarray(numbers))
         for way in ("deletion", "insertion"):
             if all(f"{method}/{way}" in each.arrays for each in found):
-                row[way] = _mean([_area(each, f"{method}/{way}") for each in found])
+                row[way] = _mean([_area(each.arrays[f"{method}/{way}"]) for each in found])
         if all(f"{method}/error" in each.arrays for each in found):
             row["completeness_error"] = max(_incomplete(each, method) for each in found)
         told["methods"][method] = row
@@ -121,21 +122,24 @@ def _table(page: Leaflet, told: Mapping[str, Any], settings: Any, unit: bool, he
     """How well every method serves, over all sounds."""
     sides = ["activation by the marked part alone", "by the rest"]
     classes = ["the marked part alone is recognised", "the rest is"]
+    written = _number if unit else _share
+    whole = [["the whole", _number(told["whole"]), "", "", ""]] if unit else []
     page.table(
         ["method", *(sides if unit else classes), "area under deletion", "under insertion"],
         [
             *(
                 [
                     _NAMES[method],
-                    *(_share(told["methods"][method][side]) for side in ("kept", "removed")),
+                    *(written(told["methods"][method][side]) for side in ("kept", "removed")),
                     *(_number(told["methods"][method].get(way)) for way in ("deletion", "insertion")),
                 ]
                 for method in settings.methods
             ),
             ["noise", "", "", _number(told["noise"]["deletion"]), ""],
+            *whole,
         ],
     )
-    measured = "share of the way from nothing to the whole input's activation" if unit else "mean probability"
+    measured = "mean activation" if unit else "mean probability"
     page.text(
         f"Deletion: the {measured} while values are taken away, largest of the map first; small is good, and "
         "noise is what to beat. Insertion: while they are put back; large is good. Gradient maps often win here by "
@@ -267,12 +271,7 @@ def _draw(axes: Any, picture: Any, **colours: Any) -> None:
     axes.tick_params(labelsize=7)
 
 
-def _area(each: Explained, name: str) -> float:
-    """Below a curve; that of a unit as a share of the way from the baseline to the whole input."""
-    curve = each.arrays[name]
-    if each.aim.is_unit:
-        ends = each.arrays["noise/deletion"]
-        curve = (curve - ends[-1]) / ((ends[0] - ends[-1]) or 1.0)
+def _area(curve: np.ndarray) -> float:
     return float(np.mean((curve[1:] + curve[:-1]) / 2))
 
 
@@ -289,7 +288,10 @@ def _share(told: Mapping[str, float]) -> str:
 
 
 def _number(told: Mapping[str, float] | None) -> str:
-    return "" if told is None else f"{told['value']:.2f} ({told['low']:.2f} to {told['high']:.2f})"
+    if told is None:
+        return ""
+    value, low, high = (f"{told[name]:.{2 if abs(told['value']) >= 0.1 else 4}f}" for name in ("value", "low", "high"))
+    return f"{value} ({low} to {high})".replace("-", "−")
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """`atlas`: a static page on which every unit of a network can be seen and heard.
 
     folder/index.html            the page: its own CSS and JavaScript, the list of layers and units
+    folder/explain/index.html    beside it, if experiments/explain.py made one: units on sounds of one's own
     folder/atlas-1a2b3c4d/       what it shows: <layer>.js, <layer>/<unit>.png .wav .npz .strip.png,
                                  natural/<clip>.png .wav .twin.wav; kept.json says what each was made of
 
@@ -9,12 +10,14 @@ It opens from the disk, with no server and no network.
 
 from __future__ import annotations
 
+import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from nd_jax import taps
 from nd_jax.domain import Domain
-from nd_jax.report import pictures
+from nd_jax.report import pictures, recipe
 from nd_jax.report.layers import Collected, collect
 from nd_jax.report.natural import Natural
 from nd_jax.report.page import Page, ramp
@@ -26,6 +29,7 @@ from nd_jax.runtime import progress_bar, require
 
 if TYPE_CHECKING:
     from nd_jax.dissect.exemplars import Exemplars
+    from nd_jax.network import Network
     from nd_jax.visualize.result import Visualization
     from nd_jax.visualize.trust import Trust
 
@@ -119,6 +123,7 @@ def atlas(
             "picture": pictures.described(first),
             "thumbs": found.thumbs,
             "ramps": {theme: ramp(theme) for theme in pictures.MAPS},
+            "explain": _explained(runs[0], network, source, pathlib.Path(folder)),
             "natural": None if exemplars is None else {"count": exemplars.count},
             "layers": found.layers,
             "others": found.others,
@@ -127,6 +132,32 @@ def atlas(
     except BaseException:
         page.discard()
         raise
+
+
+def _explained(
+    run: Visualization, network: Network | None, source: str | None, folder: pathlib.Path
+) -> dict[str, Any] | None:
+    """What the command that explains a unit on files of one's own is made of, and the page that it made beside this."""
+    domain = run.domain
+    if domain.kind not in ("log_mel", "waveform", "image"):
+        return None
+    rank = len(domain.shape)
+    shapes = {} if network is None else taps.layers(network)
+    page, of = folder / "explain" / "index.html", ""
+    if page.is_file():
+        try:
+            settings = json.loads((page.parent / "figures.json").read_text(encoding="utf-8"))["settings"]
+            of = settings["unit"] or settings["target"] or "what the network says"
+        except (OSError, ValueError, KeyError):
+            of = "another run"
+    return {
+        "what": "sounds" if domain.is_sound else "pictures",
+        "network": recipe.loaded(run, source) or "NETWORK",
+        "mapped": [layer for layer, shape in shapes.items() if len(shape) == rank],
+        "out": (folder / "explain").as_posix(),
+        "page": "explain/index.html" if page.is_file() else None,
+        "of": of,
+    }
 
 
 def _runs(results: Any) -> list[Visualization]:

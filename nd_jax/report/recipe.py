@@ -189,16 +189,20 @@ def _address(cls: type, imports: dict[str, None]) -> str:
     return cls.__name__
 
 
-def _network(run: Visualization, given: str | None) -> str:
+def loaded(run: Visualization, given: str | None) -> str | None:
+    """What `nd_jax.load` takes to load the network of a result: as given, or the shipped one of its name."""
     from nd_jax.storage import shipped
 
+    name = str((run.manifest.get("network") or {}).get("name", ""))
+    return f"checkpoints/{name}" if given is None and name in shipped() else given
+
+
+def _network(run: Visualization, given: str | None) -> str:
+    found = loaded(run, given)
+    if found is not None:
+        return f"nd.load({str(found)!r})"
     about = run.manifest.get("network") or {}
-    name = str(about.get("name", ""))
-    if given is None and name in shipped():
-        given = f"checkpoints/{name}"
-    if given is not None:
-        return f"nd.load({str(given)!r})"
-    return f"...  # your network {_plain(name)}, digest {_plain(about.get('digest', 'unknown'))}"
+    return f"...  # your network {_plain(about.get('name', ''))}, digest {_plain(about.get('digest', 'unknown'))}"
 
 
 def _plain(text: Any) -> str:

@@ -409,3 +409,21 @@ def test_results_show_themselves_in_a_notebook(result):
     assert "<script" not in shown
     many = report.html_for(result, most=2)
     assert "and 13 more" in many
+
+
+def _explained(result, place, **more):
+    report.atlas(result.select([0]), place, weights=False, progress=False, **more)
+    return index_of(place)["explain"]
+
+
+def test_a_unit_is_explained_on_files_of_ones_own(result, tmp_path):
+    place = tmp_path / "page"
+    told = _explained(result, place)
+    assert told["what"] in ("sounds", "pictures") and told["network"] == "NETWORK"
+    assert told["page"] is None and told["out"].endswith("page/explain")
+    (place / "explain").mkdir()
+    (place / "explain" / "index.html").write_text("<p>made before</p>")
+    (place / "explain" / "figures.json").write_text(json.dumps({"settings": {"unit": "conv:1", "target": None}}))
+    told = _explained(result, place, source="my_network")
+    assert told["page"] == "explain/index.html" and told["of"] == "conv:1" and told["network"] == "my_network"
+    assert (place / "explain" / "index.html").read_text() == "<p>made before</p>"

@@ -297,11 +297,10 @@ function naturals(entry, data, ref) {
         clip.sound && h("div", { class: "player" }, playButton(file + ".wav", clip.sound, "Play", name), clip.twin && playButton(file + ".twin.wav", clip.twin, "Through the inverse", `${name}, through the same inverse as the optimised sounds`)));
     })));
 }
-function call(entry) {
-  if (!entry.call) return null;
-  const code = h("code", {}, entry.call);
+function copied(text) {
+  const code = h("code", {}, text);
   const copy = h("button", { class: "control", onclick: async () => {
-    try { await navigator.clipboard.writeText(entry.call); } catch {
+    try { await navigator.clipboard.writeText(text); } catch {
       getSelection().selectAllChildren(code);
       document.execCommand("copy");
     }
@@ -309,7 +308,10 @@ function call(entry) {
     say("Copied");
     setTimeout(() => { copy.textContent = "Copy"; }, 1600);
   } }, "Copy");
-  return h("section", { class: "panel wide" }, h("h2", {}, "Make it again"), h("div", { class: "call" }, h("pre", { tabindex: "0" }, code), copy));
+  return h("div", { class: "call" }, h("pre", { tabindex: "0" }, code), copy);
+}
+function call(entry) {
+  return entry.call && h("section", { class: "panel wide" }, h("h2", {}, "Make it again"), copied(entry.call));
 }
 function files(entry, ref) {
   const stem = `${ref.layer.slug}-${ref.key}`, size = (n) => n >= 1e6 ? `${(n / 1e6).toFixed(1)} MB` : `${Math.max(1, Math.round(n / 1000))} kB`;
@@ -354,7 +356,7 @@ function unit({ layer, i }) {
     const siblings = layer.refs.filter((one) => one !== ref && layer.unit[one.i] === layer.unit[i] && layer.unit[i] >= 0);
     body.append(...[naturals(entry, data, ref), preferences(entry, ref), together(entry, ref),
       trainingPanel(entry, data, ref), filmstrip(entry, ref), weightsOf(ref), siblings.length && h("section", { class: "panel wide" }, h("h2", {}, "Other runs of this unit"), h("ul", { class: "tiles" + (I.sound ? " sounding" : "") }, siblings.map((one) => tile(one)))),
-      files(entry, ref), call(entry)].filter(Boolean));
+      files(entry, ref), explain(ref), call(entry)].filter(Boolean));
     paint();
   }).catch((error) => body.append(h("p", { class: "rest" }, `The details of this layer cannot be read: ${error.message}. Keep the folder ${I.base} beside this page.`)));
   return [h("div", { class: "title" }, h("h1", {}, `${layer.name} ${layer.unit[i] < 0 ? "" : "unit "}${unitName(ref)}${label ? ", " + label : ""}`), scaleLine(), step(-1, "← Previous"), step(1, "Next →")),
