@@ -99,7 +99,9 @@ def test_a_unit_has_a_link_a_picture_axes_and_natural_sounds(atlas):
     assert "time (s)" in text
     assert "−80 dB" in text
     assert atlas.run("return document.querySelectorAll('.strip .frame').length") == 3
-    assert "nd.objectives.channel('one', [5])" in atlas.run("return document.querySelector('pre').textContent")
+    recipe, command = atlas.run("return [...document.querySelectorAll('pre')].map(n => n.textContent)")
+    assert "nd.objectives.channel('one', [5])" in recipe
+    assert "explain.py --network NETWORK --sounds FOLDER --unit one:5 --units one --out " in command
     endings = atlas.run("return [...document.querySelectorAll('.files a')].map(a => a.textContent.split(' ')[0])")
     assert endings == ["wav", "npz", "png", "json"]
 
