@@ -8,13 +8,13 @@ its triangles lie along a diagonal: XLA's complex division and the dense product
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nd_jax.audio.banded import banded_product
 from nd_jax.audio.stft import STFT, analyse, safe_power, spectrum_power, synthesise
 
 # Below this magnitude, whose square float32 still holds, a bin has no phase; its direction is taken as 0 so that
@@ -137,7 +137,7 @@ def mel_griffin_lim(
     """
     bands = jnp.asarray(bands, jnp.float32)
     settings = STFT(n_fft, hop_length, win_length)
-    down, up = _product(filters), _product(_spread(filters))
+    down, up = banded_product(filters, _BLOCK), banded_product(_spread(filters), _BLOCK)
     magnitude = safe_power(jnp.swapaxes(mel_to_linear(bands, filters, _START_UPDATES), -1, -2), 1 / power) / gain
     bands = jnp.swapaxes(bands, -1, -2)
     spectrum = magnitude * jnp.exp(2j * jnp.pi * jax.random.uniform(key, magnitude.shape))
@@ -175,35 +175,20 @@ def mel_to_linear(bands: Any, filters: np.ndarray, n_iter: int = 16) -> jax.Arra
     back = _spread(filters)
     widths = filters.sum(axis=1)[None, :]
     density = np.divide(back, widths, out=np.zeros_like(back), where=widths > 0)
-    down, up = _product(filters), _product(back)
+    down, up = banded_product(filters, _BLOCK), banded_product(back, _BLOCK)
 
     def update(spectrum: jax.Array, _: None) -> tuple[jax.Array, None]:
         now = down(spectrum)
         ratio = jnp.where(now > 0, bands / jnp.where(now > 0, now, 1.0), 0.0)
         return spectrum * up(ratio), None
 
-    return jnp.swapaxes(jax.lax.scan(update, _product(density)(bands), None, length=n_iter)[0], -1, -2)
+    return jnp.swapaxes(jax.lax.scan(update, banded_product(density, _BLOCK)(bands), None, length=n_iter)[0], -1, -2)
 
 
 def _spread(filters: np.ndarray) -> np.ndarray:
     """(bins, n_mels): what every bin takes of each band, summing to 1 (0 where no filter reaches)."""
     cover = filters.sum(axis=0)[:, None]
     return np.divide(filters.T, cover, out=np.zeros_like(filters.T), where=cover > 0)
-
-
-def _product(matrix: np.ndarray) -> Callable[[jax.Array], jax.Array]:
-    """x -> x @ matrix.T, (..., columns) -> (..., rows), for a matrix whose rows reach few and neighbouring columns."""
-    blocks = []
-    for start in range(0, len(matrix), _BLOCK):
-        rows = matrix[start : start + _BLOCK]
-        reached = np.flatnonzero(rows.any(axis=0))
-        low, high = (int(reached[0]), int(reached[-1]) + 1) if len(reached) else (0, 1)
-        blocks.append((slice(low, high), np.ascontiguousarray(rows[:, low:high].T)))
-
-    def product(x: jax.Array) -> jax.Array:
-        return jnp.concatenate([x[..., reach] @ weights for reach, weights in blocks], axis=-1)
-
-    return product
 
 
 def _with_magnitude(magnitude: jax.Array, rebuilt: jax.Array, inertia: jax.Array, previous: jax.Array) -> jax.Array:
