@@ -40,6 +40,7 @@ class Painted:
 
     @property
     def name(self) -> str:
+        """Short and unique."""
         return f"{self.inner.name}, of pictures"
 
     def init(self, key: jax.Array, domain: Domain) -> Any:
