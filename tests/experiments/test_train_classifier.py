@@ -15,7 +15,7 @@ import soundfile
 
 import nd_jax as nd
 from nd_jax.experiments import configs, train_classifier
-from nd_jax.experiments.configs import esc10, instrument_notes, spoken_digits
+from nd_jax.experiments.configs import emotion, esc10, instrument_notes, spoken_digits
 from nd_jax.training.cards import CARD_FIELDS
 
 _TINY = ["--features", "4", "6", "--training.steps", "2", "--training.batch-size", "4", "--training.eval-every", "1"]
@@ -87,6 +87,20 @@ def images(tmp_path_factory):
         for kind, values in (("images-idx3", picture), ("labels-idx1", digit)):
             header = bytes((0, 0, 8, values.ndim)) + struct.pack(f">{values.ndim}I", *values.shape)
             (folder / f"{stem}-{kind}-ubyte.gz").write_bytes(gzip.compress(header + values.tobytes()))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def emotions(tmp_path_factory):
+    """Two emotions by three speakers, two recordings of each."""
+    folder = tmp_path_factory.mktemp("emotions")
+    (folder / "wav").mkdir()
+    rng = np.random.default_rng(0)
+    for speaker in ("03", "08", "15"):
+        for letter in "WT":
+            for version in "ab":
+                wave = (0.3 if letter == "W" else 0.03) * rng.normal(size=24000)
+                soundfile.write(folder / "wav" / f"{speaker}a01{letter}{version}.wav", wave, 16000, subtype="PCM_16")
     return folder
 
 
@@ -218,3 +232,19 @@ def test_what_cannot_work_is_one_line(digits, sounds, tmp_path, capsys):
     with pytest.raises(SystemExit):
         _run("spoken-digits", digits, tmp_path, "--trainig.steps", "3")
     assert "--training.steps" in capsys.readouterr().err
+
+
+def test_emotions_are_heard_from_samples_too(emotions, tmp_path, capsys):
+    assert _run("emotion", emotions, tmp_path, "--front-end", "waveform", "--leave-out", "15") == 0
+    assert "8 recordings to train, 4 held out" in capsys.readouterr().out
+    network = nd.load(tmp_path / "run" / "network")
+    assert network.input.kind == "waveform" and network.input.shape == (32768, 1)
+    assert network.labels[0] == "anger" and len(network.labels) == 7
+    chex.assert_shape(nd.taps.read(network, np.zeros((1, 32768, 1)), "block2")["block2"], (1, 2048, 6))
+    assert network.card["accuracy"]["emotion"]["of"] == 4 and network.card["name"] == "emotion_raw"
+    (log_mel,) = emotion.Emotion(emotions, prepared_dir=tmp_path / "prepared", leave_out=("15",)).experiments()
+    assert log_mel.domain.shape == (64, 128, 1) and len(log_mel.held_out["emotion"]) == 4
+    assert _run("emotion", emotions, tmp_path / "none", "--leave-out", "16") == 1
+    assert "some to train on and some to measure on" in capsys.readouterr().err
+    assert _run("emotion", emotions, tmp_path / "none", "--leave-out", "17") == 1
+    assert "no speaker '17'" in capsys.readouterr().err
