@@ -36,7 +36,10 @@ WHOLE = 0.09
 SHARES, RUNS = (0.2, 0.3, 0.4), (1, 3, 5)
 """Of the surrogate: how much is masked, in runs of how many segments."""
 NAMES = ("cells", "template", "saturated")
-PLAIN = "segments, one at a time"
+PLAIN, SURROGATE = "segments, one at a time", "segments at random, linear surrogate"
+ADDING = ("cells", "saturated")
+"""Networks that add up what they hear. A template takes the best match: either of two sounds of a class is enough for
+it, and no segment alone is missed."""
 
 
 class LogOdds(nn.Module):
@@ -104,7 +107,7 @@ def measure(
                 for place, method in enumerate(chosen)
             }
             curves[PLAIN] = one_at_a_time(net, clips.inputs, own)
-            curves["segments at random, linear surrogate"] = surrogate(net, clips.inputs, own, rng, masks)
+            curves[SURROGATE] = surrogate(net, clips.inputs, own, rng, masks)
             curves["wrong: noise"] = rng.normal(size=truth.shape)
             for method_name, curve in curves.items():
                 found.setdefault((name, method_name), []).append((curve, truth))

@@ -82,8 +82,14 @@ def requirements(
             most = f"at most {UNFLAGGED:g}"
             bars.append(Bar(what, found.value, found.low, found.high, most, found.value <= UNFLAGGED))
     for line in segments:
-        if line.method == attribution_segments.PLAIN:
-            bars.append(_least(f"{line.network}: area under the ROC of 100-ms segments", figure(line.area), AREA))
+        if line.method == attribution_segments.SURROGATE:
+            bars.append(
+                _least(f"{line.network}: 100-ms segments, surrogate, area under the ROC", figure(line.area), AREA)
+            )
+        elif line.method == attribution_segments.PLAIN and line.network in attribution_segments.ADDING:
+            bars.append(
+                _least(f"{line.network}: 100-ms segments, one at a time, area under the ROC", figure(line.area), AREA)
+            )
     return tuple(bars)
 
 
