@@ -14,6 +14,10 @@ from nd_jax.report.leaflet import Leaflet
 from nd_jax.report.overlays import overlaid
 
 
+# Rows and columns of a picture on the page: layers have hundreds of units.
+_LARGEST = (128, 160)
+
+
 def write(
     network: nd.Network, each: Explained, number: int, layer: str, baseline: str | float, out: pathlib.Path
 ) -> str:
@@ -26,14 +30,16 @@ def write(
     maps = nd.attribute.unit_maps(network, each.x, layer, baseline=baseline)
     order = maps.order
     above = maps.values - maps.rest
+    hears = network.input.is_sound
+    nothing = "middle grey" if baseline == "silence" and not hears else baseline
     page = Leaflet(
         out / place,
         f"{each.name} in the units of {layer}",
         f"{len(maps.units)} units, the strongest first. In red where a unit is above what it gives when there is "
-        f"nothing ({baseline}), in blue where it is below, each on a scale of its own, over the input in grey; the "
-        f"strength is the mean of that over positions. Below it the input filtered by the red: what the unit "
-        f"{'hears' if network.input.is_sound else 'sees'}. A position sees {' x '.join(_reach(maps))}, and stands "
-        "where the middle of that is.",
+        f"nothing ({nothing}), in blue where it is below, each on a scale of its own, over the input in grey; the "
+        "strength is the mean of that over positions."
+        + " Below it the input filtered by the red: what the unit hears." * hears
+        + f" A position sees {' x '.join(_reach(maps))}, and stands where the middle of that is.",
     )
     page.link("../../index.html", "All methods")
     picture = network.input.picture(each.x)
@@ -41,7 +47,7 @@ def write(
     axes = [axis for axis in network.input.axes if axis.name != "channel"]
     drawn = []
     for unit in order:
-        shown = overlaid(picture, above[unit], axes)
+        shown = pictures.shrink(overlaid(picture, above[unit], axes), *_LARGEST)
         height = 230 if picture.x.unit == "px" else 150
         drawn.append(pictures.figure(shown, name=f"unit {maps.units[unit]}", width=230, height=height, alone=True))
     page.tiles(
