@@ -13,7 +13,6 @@ from nd_jax.report import pictures, sheets
 from nd_jax.report.leaflet import Leaflet
 from nd_jax.report.overlays import overlaid
 
-
 # Rows and columns of a picture on the page: layers have hundreds of units.
 _LARGEST = (128, 160)
 
