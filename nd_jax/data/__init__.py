@@ -8,6 +8,7 @@ batches(arrays, ...), prefetch    shuffled, sharded, resumable batches
 from nd_jax.data import synthetic
 from nd_jax.data.arrays import Clips, Images
 from nd_jax.data.builders import BUILDERS
+from nd_jax.data.gansynth_subset import load_gansynth_subset
 from nd_jax.data.loading import load
 from nd_jax.data.pipeline import Batches, Position, Prefetch, batches, prefetch
 
@@ -20,6 +21,7 @@ __all__ = [
     "Prefetch",
     "batches",
     "load",
+    "load_gansynth_subset",
     "prefetch",
     "synthetic",
 ]
