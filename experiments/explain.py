@@ -149,6 +149,8 @@ def checked(settings: Settings) -> tuple[nd.Network, Callable[[np.ndarray], Aim]
         )
     if sees and settings.pictures is None:
         raise ValueError("this network sees: give a folder with --pictures")
+    if settings.baseline in ("noise", "neighbours"):
+        raise ValueError(f"baseline is silence, mean, band_mean, blur or a number, and not {settings.baseline!r}")
     aim = aims(network, settings.target, settings.part, settings.unit)
     nd.attribute.baseline_of(network.input, jnp.zeros((1, *network.input.shape)), baseline_of(settings))
     for name, ends in {"share": (0.0, 1.0), "area": (0.0, 1.0)}.items():

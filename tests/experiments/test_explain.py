@@ -156,7 +156,7 @@ def test_one_of_several_outputs():
         (["--pictures", "no_such_folder"], "this network hears"),
         (["--time", "2"], "larger than the input, whose time ends at"),
         (["--high", "9000"], "half the sample rate, 4000 Hz, and these go from 0 to 9000 Hz"),
-        (["--baseline", "noise"], "give key="),
+        (["--baseline", "noise"], "blur or a number, and not 'noise'"),
     ],
 )
 def test_one_sentence(recordings, tmp_path, capsys, more, message):
