@@ -53,6 +53,8 @@ def baseline_of(
     """
     if isinstance(baseline, str):
         return _named(domain, x, baseline, key, blur)
+    if baseline is None:
+        raise ValueError(f"a baseline is one of {', '.join(NAMES)}, a number or an array, not None")
     values = jnp.asarray(baseline, jnp.float32)
     if not np.all(np.isfinite(np.asarray(values))):
         raise ValueError("a baseline is made of finite numbers, and some are not")

@@ -45,6 +45,7 @@ def insertion_deletion(
     *,
     step: int | None = None,
     baseline: Any = "silence",
+    key: jax.Array | None = None,
     of: str = "probability",
     chunk_size: int = 64,
 ) -> Curves:
@@ -60,6 +61,7 @@ def insertion_deletion(
       target: a class, one class for each clip, or an objective of one lane.
       step: places at a time; None for 100 steps.
       baseline: what stands where something is deleted, see `baselines` (not "neighbours").
+      key: of the baseline "noise".
       of: what is read of a class: "probability" or "logit".
       chunk_size: inputs that the network sees at once.
 
@@ -69,7 +71,7 @@ def insertion_deletion(
     clips, several = targets.inputs(network, x)
     goal, own = _goal(network, target, len(clips), of)
     targets.whole("chunk_size", chunk_size)
-    instead = _without(network, clips, baseline)
+    instead = _without(network, clips, baseline, key)
     order, places = _order(network, attribution, clips)
     step = max(1, math.ceil(places / 100)) if step is None else step
     if isinstance(step, bool) or not isinstance(step, (int, np.integer)) or not 1 <= step <= places:
@@ -86,6 +88,7 @@ def insertion_deletion(
             found = _changed(network, goal.spec, arrays, clips[clip], instead[clip], rank[clip], done[part])
             kept = part[: max(0, count + 1 - first)]
             curves[:, clip, kept] = np.asarray(found, np.float64)[:, : len(kept), lanes[clip]]
+    targets.finite(curves, "changed")
     areas = (np.sum(curves, axis=-1) - curves[..., 0] / 2 - curves[..., -1] / 2) / count
     pick: Any = slice(None) if several else 0
     return Curves(done / places, curves[0][pick], curves[1][pick], areas[0][pick], areas[1][pick])
@@ -118,6 +121,7 @@ def faithfulness(
     *,
     part: str | None = None,
     baseline: Any = "silence",
+    key: jax.Array | None = None,
 ) -> Faithfulness:
     """AI, AD, AG, FF and Fid-In of masks (Chattopadhay et al. 2018; Zhang et al. 2024; Paissan et al. 2024, eqs. 5-9).
 
@@ -128,6 +132,7 @@ def faithfulness(
       target: class of all clips or of each; None for the most probable one.
       part: which output, for a network with several.
       baseline: what stands where the mask is 0, see `baselines` (not "neighbours").
+      key: of the baseline "noise".
 
     Raises:
       ValueError: masks outside 0 ... 1 or of another shape, or whatever else does not fit.
@@ -136,13 +141,15 @@ def faithfulness(
     shown = _placed(network, mask, clips)
     if shown.min() < 0 or shown.max() > 1:
         raise ValueError(f"a mask lies between 0 and 1, and this one from {shown.min():g} to {shown.max():g}")
-    instead = _without(network, clips, baseline)
+    instead = _without(network, clips, baseline, key)
     goal = objectives.probability(part=part).bind(network)
     arrays = jax.tree.map(jnp.asarray, goal.arrays)
     shown_part = jnp.asarray(shown)
 
     def ask(x: jax.Array) -> np.ndarray:
-        return np.asarray(targets.scored(network, goal.spec, arrays, x), np.float64)
+        scores = np.asarray(targets.scored(network, goal.spec, arrays, x), np.float64)
+        targets.finite(scores, "masked")
+        return scores
 
     whole = ask(clips)
     kept = ask(shown_part * clips + (1 - shown_part) * instead)
@@ -172,7 +179,8 @@ def mask_of(attribution: Any, *, share: float | None = None) -> np.ndarray:
 
     Args:
       attribution: an `Attribution` of one clip or several, of one target.
-      share: instead 1 for this share of the values, the largest, and 0 for all others.
+      share: instead 1 for this share of the values, the largest, as far as they are positive, and 0 for all others:
+        what speaks against the target is not marked.
 
     Raises:
       ValueError: a share outside 0 ... 1, or several lanes.
@@ -191,7 +199,7 @@ def mask_of(attribution: Any, *, share: float | None = None) -> np.ndarray:
             raise ValueError(f"share must be above 0 and at most 1, got {share!r}")
         count = max(1, round(share * flat.shape[1]))
         rank_of = np.argsort(np.argsort(-flat, axis=1, kind="stable"), axis=1, kind="stable")
-        found = (rank_of < count).astype(np.float32)
+        found = ((rank_of < count) & (flat > 0)).astype(np.float32)
     return found.reshape(values.shape).astype(np.float32)
 
 
@@ -221,14 +229,16 @@ def _goal(network: Network, target: targets.Target, clips: int, of: str) -> tupl
     return goal, own
 
 
-def _without(network: Network, clips: jax.Array, baseline: Any) -> jax.Array:
+def _without(network: Network, clips: jax.Array, baseline: Any, key: jax.Array | None) -> jax.Array:
     if isinstance(baseline, str) and baseline == NEIGHBOURS:
         raise ValueError("baseline 'neighbours' belongs to windows: it is for occlusion only")
-    return baseline_of(network.input, clips, baseline)
+    return baseline_of(network.input, clips, baseline, key=key)
 
 
 def _placed(network: Network, given: Any, clips: jax.Array) -> np.ndarray:
     """A map at the rank of the clips, (clips, *shape) or (clips, *inner, 1)."""
+    if isinstance(given, Attribution) and given.view is not None:
+        raise ValueError("this map is of a waveform's short-time spectrum, and what is asked here takes one of samples")
     values = np.asarray(given, np.float64)
     shape = clips.shape[1:]
     channels = network.input.axes[-1].name == "channel"

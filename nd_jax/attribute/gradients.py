@@ -38,7 +38,9 @@ def saliency(network: Network, x: Any, target: targets.Target, *, absolute: bool
     return Attribution(np.abs(values) if absolute else values, scores, goal.labels, "saliency", network.input)
 
 
-def input_x_gradient(network: Network, x: Any, target: targets.Target, *, baseline: Any = 0.0) -> Attribution:
+def input_x_gradient(
+    network: Network, x: Any, target: targets.Target, *, baseline: Any = 0.0, key: jax.Array | None = None
+) -> Attribution:
     """(x - baseline) times the gradient of the score: Captum's InputXGradient for the baseline 0.
 
     Args:
@@ -46,10 +48,11 @@ def input_x_gradient(network: Network, x: Any, target: targets.Target, *, baseli
       x: as `saliency`.
       target: as `saliency`.
       baseline: what counts as nothing, see `baselines`; zero is not silence on a log-mel.
+      key: of the baseline "noise".
     """
     values, scores, goal, several = _gradient(network, x, target)
     clips, _ = targets.inputs(network, x)
-    away = np.asarray(clips - _baseline(network, clips, baseline))
+    away = np.asarray(clips - _baseline(network, clips, baseline, key))
     away = away if several else away[0]
     extra = values.ndim - away.ndim
     away = away.reshape(*away.shape[: int(several)], *(1,) * extra, *clips.shape[1:])

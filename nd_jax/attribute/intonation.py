@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from nd_jax.attribute import targets
 from nd_jax.audio import fit
 from nd_jax.domain import Waveform
 from nd_jax.network import Network
@@ -185,7 +186,7 @@ class ContourMask:
 def contour_mask(
     network: Network,
     voice: Speech,
-    target: int,
+    target: int | str,
     contour: str,
     *,
     cells: int = 8,
@@ -200,23 +201,25 @@ def contour_mask(
     Args:
       network: a classifier of log-mels or of samples.
       voice: the recording, at the network's sample rate.
-      target: a class, by number.
+      target: a class, by number or label.
       contour: "intonation" or "intensity".
       cells: equal parts of the voiced (or sounding) stretch.
       sure: how probable the class must stay.
       part: which output, for a classifier with several.
 
     Raises:
-      ValueError: an unknown contour, another sample rate, a network that hears no sound.
+      ValueError: an unknown contour or class, another sample rate, a network that hears no sound.
     """
-    if isinstance(cells, bool) or cells < 1:
-        raise ValueError(f"cells must be 1 or more, got {cells!r}")
+    targets.whole("cells", cells)
+    if not 0 < sure <= 1:
+        raise ValueError(f"sure is a probability above 0 and at most 1, got {sure!r}")
+    (asked,) = by_class.class_indices(network, target, part)
     where = voice.cells(contour, cells)
     used = np.isin(np.arange(cells), where)
 
     def chance(masks: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
         waves = [voice.remade(**{contour: np.where(where >= 0, mask[where], 1.0)}) for mask in masks]
-        return said(network, waves, voice.sample_rate, part)[:, target], waves
+        return said(network, waves, voice.sample_rate, part)[:, asked], waves
 
     mask = np.ones(cells)
     (start,), (wave,) = chance(mask[None])

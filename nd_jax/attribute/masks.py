@@ -200,6 +200,7 @@ def mask(
     steps = {"extremal": 800, "meaningful": 300}[method] if steps is None else steps
     own = np.arange(len(clips)) if len(lanes) > 1 else np.zeros(len(clips), int)
     worth = np.abs(np.subtract(*(_own_scores(network, lanes, given, own) for given in (clips, instead))))
+    targets.finite(worth, "given")
     # One lane for each clip and area.
     clip = np.repeat(np.arange(len(clips)), len(shares))
     count = len(clip)

@@ -13,16 +13,17 @@ from nd_jax.attribute.faithful import mask_of
 
 
 def parts(
-    x: Any, attribution: Attribution, *, share: float | None = 0.25, baseline: Any = "silence"
+    x: Any, attribution: Attribution, *, share: float | None = 0.25, baseline: Any = "silence", key: Any = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The marked part alone and the input without it; the domain makes both pictures and sounds.
 
     Args:
       x: the inputs that were explained, (*shape) or (clips, *shape).
       attribution: of these, of one target.
-      share: the share of the values that counts as marked, the largest; None for the attribution as it is, over its
-        largest value where that is above 1 (for a mask: the mask itself).
+      share: the share of the values that counts as marked, the largest as far as they are positive; None for the
+        attribution as it is, over its largest value where that is above 1 (for a mask: the mask itself).
       baseline: what stands where something is taken away, see `baselines` (not "neighbours").
+      key: of the baseline "noise".
 
     Returns:
       (kept, removed), both of the shape of x. Of a map of a waveform's short-time spectrum cells are taken out of it.
@@ -41,7 +42,7 @@ def parts(
     alone = values.ndim == len(domain.shape)
     clips = values[None] if alone else values
     masks = jnp.asarray(mask[None] if alone else mask)
-    instead = baseline_of(domain, clips, baseline)
+    instead = baseline_of(domain, clips, baseline, key=key)
     away = clips - instead
     if attribution.view is not None:
         marked = attribution.view.sound(masks * attribution.view.spectrum(away))

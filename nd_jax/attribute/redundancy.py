@@ -217,8 +217,7 @@ def _asked(
         found.append(np.asarray(shown, np.float64))
         advance(min(size, len(clip) - first))
     scores = np.concatenate(found)[: len(clip)]
-    if not np.all(np.isfinite(scores)):
-        raise ValueError("the network gives scores that are not finite numbers for some of the occluded inputs")
+    targets.finite(scores, "occluded")
     return scores if own is None else np.take_along_axis(scores, own[clip][:, None], axis=1)
 
 

@@ -82,6 +82,7 @@ def rise(
             spreads.append(np.mean(np.std(scores[np.arange(len(clips)), :, own_lane], axis=1)))
         keep = KEEPS[int(np.argmax(spreads))]
     scores, weighted, mean_mask = run(keep, int(masks), progress)
+    targets.finite(scores, "masked")
     # sum (f - mean f) M / (N p)
     maps = (weighted - np.mean(scores, axis=1).reshape(*weighted.shape[:2], *(1,) * len(inner)) * mean_mask) / keep
     if channels:

@@ -119,8 +119,7 @@ def sweep(
                 text = "recomputing parts of this network gives other scores than the whole: take recompute=False"
                 raise ValueError(text) from None
             scores = _gathered(_plain(job, chunk_size), advance)
-    if not np.all(np.isfinite(scores)):
-        raise ValueError("the network gives scores that are not finite numbers for some of the occluded inputs")
+    targets.finite(scores, "occluded")
     scores = scores.reshape(clips, count + 1, -1)
     falls = scores[:, :1] - scores[:, 1:]
     _, starts, ends, _ = job.rows

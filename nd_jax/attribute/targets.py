@@ -122,6 +122,12 @@ def inputs(network: Network, x: Any) -> tuple[jax.Array, bool]:
     return values, not alone
 
 
+def finite(scores: Any, given: str) -> None:
+    """Raises ValueError unless all scores are finite; `given` says of what inputs they are."""
+    if not np.all(np.isfinite(scores)):
+        raise ValueError(f"the network gives scores that are not finite numbers for some of the {given} inputs")
+
+
 def whole(name: str, value: Any) -> int:
     """A whole number of at least 1.
 

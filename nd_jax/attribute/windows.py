@@ -142,6 +142,9 @@ def grid(
         return Grid(tuple(_sliding(domain, axis, sizes[axis], steps[axis]) for axis in range(len(shape))))
     if stride is not None:
         raise ValueError(f"stride={stride!r} belongs to window=; seconds and Hz have time_stride and frequency_stride")
+    for name, given, apart in (("time", time, time_stride), ("frequency", frequency, frequency_stride)):
+        if given is None and apart is not None:
+            raise ValueError(f"{name}_stride={apart!r} belongs to {name}=, the width of a window")
     if time is None and frequency is None:
         raise ValueError("say what is taken away: window= in steps, time= in seconds or frequency= in Hz")
     names = [axis.name for axis in domain.axes]
@@ -225,6 +228,8 @@ def _measured(domain: Domain | TimeFrequency, axis: int, given: Any, stride: flo
     """Intervals in the unit of an axis: of one width, or between edges (of all clips, or of each)."""
     described = domain.axes[axis]
     name, unit, values = described.name, described.unit, np.asarray(described.values, np.float64)
+    if isinstance(given, (str, bytes)):
+        raise ValueError(f"{name} is a width in {unit}, or edges in {unit}, not {given!r}")
     segments: list[Any] | None = list(given) if np.iterable(given) else None
     if segments is None:
         width = float(given)
@@ -287,6 +292,23 @@ def _ordered(domain: Domain | TimeFrequency, axis: int, edges: Any) -> np.ndarra
         raise ValueError(
             f"bands lie between 0 Hz and half the sample rate, {end:g} Hz, and these go from {values[0]:g} to "
             f"{values[-1]:g} Hz"
+        )
+    if name == "time":
+        sound: Any = domain.domain if isinstance(domain, TimeFrequency) else domain
+        end = max(end, sound.samples / sound.sample_rate if hasattr(sound, "samples") else 0.0)
+        if values[0] < 0 or values[-1] > end * (1 + _CLOSE):
+            raise ValueError(
+                f"edges of time lie between 0 and {end:g} s, and these go from {values[0]:g} to {values[-1]:g} s"
+            )
+    steps = np.asarray(described.values, np.float64)
+    close = _CLOSE * np.min(np.diff(steps), initial=1.0)
+    last = np.where(values[1:] >= steps[-1] - close, len(steps), np.searchsorted(steps, values[1:] - close))
+    empty = np.flatnonzero(last <= np.searchsorted(steps, values[:-1] - close))
+    if len(empty):
+        low, high = values[empty[0]], values[empty[0] + 1]
+        raise ValueError(
+            f"nothing lies between the edges {low:g} and {high:g} {described.unit}: there is one step of {name} every "
+            f"{np.median(np.diff(steps)):g} {described.unit} from {steps[0]:g} to {steps[-1]:g}"
         )
     return values
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import attribution_problem
 import chex
 import flax.linen as nn
@@ -78,7 +80,14 @@ def test_masks_from_maps():
     assert mask.shape == x.shape
     chex.assert_trees_all_close(mask.max(axis=(1, 2, 3)), np.ones(2, np.float32))
     assert mask.min() == 0.0
-    chex.assert_trees_all_equal(nd.attribute.mask_of(found, share=0.25).sum(axis=(1, 2, 3)), np.full(2, 30, np.float32))
+    marked = nd.attribute.mask_of(found, share=0.25)
+    assert np.all(marked.sum(axis=(1, 2, 3)) <= 30) and np.all(found.values[marked > 0] > 0)
+    against = dataclasses.replace(found, values=np.where(found.values > np.median(found.values), found.values, -1.0))
+    positive = np.sum(against.values > 0, axis=(1, 2, 3))
+    chex.assert_trees_all_equal(
+        nd.attribute.mask_of(against, share=1.0).sum(axis=(1, 2, 3)), positive.astype(np.float32)
+    )
+    assert not nd.attribute.mask_of(dataclasses.replace(found, values=-np.abs(found.values)), share=0.25).any()
     with pytest.raises(ValueError, match="of one target"):
         nd.attribute.mask_of(nd.attribute.saliency(network, x, nd.objectives.logit()))
     with pytest.raises(ValueError, match="share must be above 0"):
@@ -114,6 +123,8 @@ def test_parts_add_up_to_the_whole():
         (lambda a, n, x: a.faithfulness(n, x, x, nd.objectives.logit(0)), "takes classes"),
         (lambda a, n, x: a.faithfulness(n, x, x, [0, 1]), "2 classes are given for 1 clips"),
         (lambda a, n, x: a.mask_of(x), "takes an Attribution"),
+        (lambda a, n, x: a.insertion_deletion(n, x, x, 0, baseline=None), "a baseline is one of silence, mean"),
+        (lambda a, n, x: a.faithfulness(n, x, x, baseline="noise"), r"give key=jax.random.key\(...\)"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_sentence(call, message):
@@ -121,3 +132,41 @@ def test_what_does_not_fit_is_refused_in_one_sentence(call, message):
     with pytest.raises(ValueError, match=message) as caught:
         call(nd.attribute, network, np.zeros((12, 10, 1), np.float32))
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_noise_in_the_place_of_what_is_taken_away():
+    network = attribution_problem.tiny()
+    x = np.random.default_rng(0).uniform(0, 1, (2, 12, 10, 1)).astype(np.float32)
+    noise = {"baseline": "noise", "key": jax.random.key(1)}
+    found = nd.attribute.input_x_gradient(network, x, 0, **noise)
+    curves = nd.attribute.insertion_deletion(network, x, found, 0, step=30, **noise)
+    assert np.all(np.isfinite(curves.deletion))
+    kept, removed = nd.attribute.parts(x, found, **noise)
+    drawn = nd.attribute.baseline_of(network.input, jnp.asarray(x), "noise", key=jax.random.key(1))
+    chex.assert_trees_all_close(kept + removed, x + np.asarray(drawn), atol=1e-6)
+    assert nd.attribute.faithfulness(network, x, np.ones_like(x), **noise).fidelity == 1.0
+
+
+class Breaks(nn.Module):
+    """The logarithm of the least value, which is not a number where something is taken away."""
+
+    @nn.compact
+    def __call__(self, x):
+        total = x.sum(axis=(1, 2, 3))
+        return jnp.stack([total, jnp.where(x.min(axis=(1, 2, 3)) > 0, total, jnp.nan)], axis=1)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda a, n, x: a.occlusion(n, x, 1, window=3, baseline=0.0),
+        lambda a, n, x: a.rise(n, x, 1, key=jax.random.key(0), masks=8, cells=2, baseline=0.0),
+        lambda a, n, x: a.insertion_deletion(n, x, x, 1, of="logit", baseline=0.0),
+        lambda a, n, x: a.faithfulness(n, x, np.zeros_like(x), baseline=0.0),
+        lambda a, n, x: a.mask(n, x, 1, steps=2, baseline=0.0),
+    ],
+)
+def test_scores_that_are_no_numbers_are_said_so(call):
+    network = nd.Network(Breaks(), {}, nd.domain.Image((6, 6, 1)))
+    with pytest.raises(ValueError, match="the network gives scores that are not finite numbers for some of the"):
+        call(nd.attribute, network, np.full((6, 6, 1), 0.5, np.float32))

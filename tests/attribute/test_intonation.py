@@ -102,8 +102,16 @@ def test_one_sentence(voice):
     network = nd.Network(Falls(), {}, Waveform(RATE, RATE))
     with pytest.raises(ValueError, match="unknown contour 'pitch'; .*'intonation'"):
         nd.attribute.contour_mask(network, voice, 1, "pitch")
-    with pytest.raises(ValueError, match="cells must be 1 or more, got 0"):
-        nd.attribute.contour_mask(network, voice, 1, "intensity", cells=0)
+    for wrong, words in (
+        ({"cells": 0}, "cells must be a whole number of at least 1, got 0"),
+        ({"cells": 2.5}, "cells must be a whole number of at least 1, got 2.5"),
+        ({"sure": 5}, "sure is a probability above 0 and at most 1, got 5"),
+        ({"target": 99}, "99"),
+        ({"target": -1}, "-1"),
+    ):
+        with pytest.raises(ValueError, match=words) as caught:
+            nd.attribute.contour_mask(network, voice, **{"target": 1, "contour": "intensity", **wrong})
+        assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(ValueError, match="has 16000 Hz, and the network takes 8000 Hz"):
         intonation.said(network, [voice.wave], 16000)
     with pytest.raises(ValueError, match="takes an input of kind 'image'"):
