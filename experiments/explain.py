@@ -12,6 +12,9 @@ For every sound and method: where the class comes from, over the spectrogram and
 marked and what is left as sound; what the network says to each; how fast its probability falls when the marked is
 deleted first, beside a map of noise. The last command, ten sounds and four methods, takes 46 s on 2 idle cores.
 
+A sound that is longer than what the network hears at once is cut into windows, the last of which ends with it, and each
+is explained on its own (silent ones are left out); a shorter one is followed by silence.
+
 A sound that is done is kept in OUT/maps and never done again: run the same command after Ctrl-C or a kill and it goes
 on. OUT/index.html is the page, OUT/units/N/index.html that of the units of sound N, OUT/figures.json has all numbers,
 OUT/maps/*.npz all maps (docs/attribution.md says what is in them).
@@ -23,6 +26,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -63,7 +67,8 @@ class Settings:
     generator: str = "checkpoints/conditional_mel_gan"
     """Makes the sounds when there is no folder."""
     count: int = 10
-    """At most so many sounds or pictures."""
+    """At most so many windows of sounds (a sound that is longer than what the network hears at once has several), or
+    pictures."""
     target: str | None = None
     """What is explained, a class by name or number; by default what the network says to each sound."""
     part: str | None = None
@@ -113,16 +118,17 @@ def run(settings: Settings) -> pathlib.Path:
     """Does what the settings say; returns the path of index.html."""
     network, aim, settings = checked(settings)
     folder = settings.sounds if network.input.is_sound else settings.pictures
-    names, x = inputs(network, folder, settings.count, settings.generator, settings.seed)
+    given = inputs(network, folder, settings.count, settings.generator, settings.seed)
     out = settings.out.expanduser()
     (out / "maps").mkdir(parents=True, exist_ok=True)
     found = []
-    with progress_bar(len(names) * len(settings.methods), "map") as tick:
-        for name, each in zip(names, x, strict=True):
-            found.append(explained(network, name, each, aim(each), settings, out / "maps", tick))
+    with progress_bar(len(given.names) * len(settings.methods), "map") as tick:
+        for name, each, source, note in zip(given.names, given.values, given.sources, given.notes, strict=True):
+            maps = explained(network, name, each, aim(each), settings, out / "maps", tick)
+            found.append(dataclasses.replace(maps, source=source, note=note))
     linked = []
     if settings.units is not None:
-        with progress_bar(len(names), "page of units") as tick:
+        with progress_bar(len(found), "page of units") as tick:
             for number, each in enumerate(found):
                 linked.append(units.write(network, each, number, settings.units, baseline_of(settings), out))
                 tick(1)
@@ -272,7 +278,8 @@ def _identity(network: nd.Network, name: str, x: np.ndarray, aim: Aim, settings:
     deciding = {key: value for key, value in dataclasses.asdict(settings).items() if key not in places}
     told = json.dumps([digest(network), aim.label, aim.number, deciding], sort_keys=True, default=str)
     mixed = hashlib.sha256(told.encode() + np.ascontiguousarray(x, np.float32).tobytes()).hexdigest()[:16]
-    return f"{pathlib.Path(name).stem[:40].replace(' ', '_')}-{mixed}"
+    stem = re.sub(r"[^\w.-]+", "_", re.sub(r"[.]\w+$", "", name))
+    return f"{stem[:40]}-{mixed}"
 
 
 if __name__ == "__main__":

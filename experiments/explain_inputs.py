@@ -17,6 +17,8 @@ from nd_jax.experiments.adversarial import read_picture
 from nd_jax.networks.importers import torchvision
 from nd_jax.visualize import classes as by_class
 
+# A sound that is longer than its windows by less has no window more; in seconds.
+_SLACK = 0.01
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 
 
@@ -37,6 +39,23 @@ class Aim:
     goal: Any
     sure: Any
     is_unit: bool
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Inputs:
+    """What is explained: windows of sounds, or pictures.
+
+    Attributes:
+      names: of each; of a window of a longer sound with its place.
+      values: (n, *network.input.shape).
+      sources: of each the file that it is of.
+      notes: of each what was done to make it fit, or "".
+    """
+
+    names: list[str]
+    values: np.ndarray
+    sources: list[str]
+    notes: list[str]
 
 
 def open_network(name: str, kind: str | None, labels: pathlib.Path | None) -> nd.Network:
@@ -119,10 +138,8 @@ def says(network: nd.Network, x: np.ndarray, aim: Aim, part: str | None) -> np.n
     return values.reshape(len(values), -1).mean(axis=1, keepdims=True)
 
 
-def inputs(
-    network: nd.Network, folder: pathlib.Path | None, count: int, generator: str, seed: int
-) -> tuple[list[str], np.ndarray]:
-    """Names and inputs, (n, *network.input.shape), of at most `count` sounds or pictures.
+def inputs(network: nd.Network, folder: pathlib.Path | None, count: int, generator: str, seed: int) -> Inputs:
+    """At most `count` windows of sounds, or pictures, in the order of the files.
 
     Raises:
       ValueError, OSError: nothing that can be read, or no folder where no generator helps.
@@ -133,17 +150,61 @@ def inputs(
     place = folder.expanduser()
     if not place.is_dir():
         raise ValueError(f"{place} is not a folder")
-    if not domain.is_sound:
-        return _pictures(place, domain, count)
-    read = nd.audio.read_folder(place, domain.sample_rate, length=domain.samples)
+    return _sounds(place, domain, count) if domain.is_sound else _pictures(place, domain, count)
+
+
+def _sounds(folder: pathlib.Path, domain: Any, count: int) -> Inputs:
+    """Every sound in windows of the network's length; says on standard error what is left out, and how many are read.
+
+    Raises:
+      ValueError, OSError: no sound that can be read and heard.
+    """
+    read = nd.audio.read_folder(folder, domain.sample_rate)
     for skipped, why in read.skipped:
         print(f"left out {skipped}: {why}", file=sys.stderr)
-    waves = np.stack(read.waves)[:count]
-    heard = waves[..., None] if domain.kind == "waveform" else np.asarray(domain.from_wave(waves))
-    return [path.name for path in read.paths][:count], heard
+    waves: list[np.ndarray] = []
+    found = Inputs([], np.zeros(0), [], [])
+    for path, wave in zip(read.paths, read.waves, strict=True):
+        for start in window_starts(len(wave), domain.samples, domain.sample_rate):
+            name, note = _place(path, len(wave), start, domain)
+            part = wave[start : start + domain.samples]
+            if nd.audio.loudness(part, domain.sample_rate) == -np.inf:
+                print(f"left out {name}: silent", file=sys.stderr)
+                continue
+            waves.append(part)
+            found.names.append(name)
+            found.sources.append(str(path.relative_to(folder)))
+            found.notes.append(note)
+    if not waves:
+        raise ValueError(f"all sounds in {folder} are silent")
+    more = f"; {len(waves) - count} more are left out: --count has them" if len(waves) > count else ""
+    files, windows = len(set(found.sources[:count])), len(waves[:count])
+    print(f"{windows} window{'s' * (windows > 1)} of {files} sound{'s' * (files > 1)}{more}", file=sys.stderr)
+    fitted = np.stack([nd.audio.fit(wave, domain.samples) for wave in waves[:count]])
+    heard = fitted[..., None] if domain.kind == "waveform" else np.asarray(domain.from_wave(fitted))
+    return Inputs(found.names[:count], heard, found.sources[:count], found.notes[:count])
 
 
-def _made(network: nd.Network, count: int, name: str, seed: int) -> tuple[list[str], np.ndarray]:
+def window_starts(samples: int, length: int, sample_rate: int) -> list[int]:
+    """Where windows of a length begin in a sound: one after the other, the last where it ends with the sound."""
+    if samples - length < _SLACK * sample_rate:
+        return [0]
+    return [*range(0, samples - length, length), samples - length]
+
+
+def _place(path: pathlib.Path, samples: int, start: int, domain: Any) -> tuple[str, str]:
+    """The name of a window of a sound, and what was done to make it fit."""
+    rate, length = domain.sample_rate, domain.samples
+    if samples < length:
+        return path.name, f"{samples / rate:.2f} s long, followed by silence up to {length / rate:.2f} s."
+    if samples - length < _SLACK * rate:
+        missing = 1000 * (samples - length) / rate
+        return path.name, f"Without its last {missing:.1f} ms." if missing >= 0.05 else ""
+    first, last, whole = start / rate, (start + length) / rate, samples / rate
+    return f"{path.stem}, {first:.2f} to {last:.2f} s", f"A window of a sound of {whole:.2f} s."
+
+
+def _made(network: nd.Network, count: int, name: str, seed: int) -> Inputs:
     generator = nd.load(name)
     if generator.output.kind == "image" != network.input.kind or generator.output.is_sound != network.input.is_sound:
         raise ValueError(
@@ -152,13 +213,15 @@ def _made(network: nd.Network, count: int, name: str, seed: int) -> tuple[list[s
         )
     made = generators.make(generator, generators.inputs(generator, seed, count))
     x = jax.vmap(nd.domain.converter(generator.output, network.input))(made)
-    return [f"sample {number}" for number in range(count)], np.asarray(x)
+    names = [f"sample {number}" for number in range(count)]
+    return Inputs(names, np.asarray(x), names, [""] * count)
 
 
-def _pictures(folder: pathlib.Path, domain: Any, count: int) -> tuple[list[str], np.ndarray]:
+def _pictures(folder: pathlib.Path, domain: Any, count: int) -> Inputs:
     """Picture files, and .npy arrays of one picture or several in the network's own values."""
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (*_PICTURES, ".npy"))
     names: list[str] = []
+    sources: list[str] = []
     found: list[np.ndarray] = []
     for path in paths:
         try:
@@ -170,13 +233,14 @@ def _pictures(folder: pathlib.Path, domain: Any, count: int) -> tuple[list[str],
             print(f"left out {path}: {error}", file=sys.stderr)
             continue
         names += [path.name if len(read) == 1 else f"{path.name} {number}" for number in range(len(read))]
+        sources += [path.name] * len(read)
         found.append(read)
         if len(names) >= count:
             break
     if not found:
         kinds = ", ".join((*_PICTURES, ".npy"))
         raise ValueError(f"{folder} has no pictures that can be read ({kinds})")
-    return names[:count], np.concatenate(found)[:count]
+    return Inputs(names[:count], np.concatenate(found)[:count], sources[:count], [""] * len(names[:count]))
 
 
 def _arrays(path: pathlib.Path, domain: Any) -> np.ndarray:

@@ -32,6 +32,8 @@ _NAMES = {
     "grad_cam": "Grad-CAM",
 }
 
+_WHOLE = {True: "all that the network hears", False: "all that the network sees"}
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Explained:
@@ -44,6 +46,8 @@ class Explained:
       said: (classes,) probabilities; of a unit (1,) its activation.
       arrays: {"method/what": array}: map, time, frequency, kept, removed, kept_says, removed_says, deletion, insertion,
         and of integrated gradients sum and error.
+      source: the file that it is of.
+      note: what was done to make it fit, or "".
     """
 
     name: str
@@ -51,6 +55,8 @@ class Explained:
     aim: Aim
     said: np.ndarray
     arrays: Mapping[str, np.ndarray]
+    source: str = ""
+    note: str = ""
 
 
 def figures(network: nd.Network, found: Sequence[Explained], settings: Any) -> dict[str, Any]:
@@ -58,7 +64,13 @@ def figures(network: nd.Network, found: Sequence[Explained], settings: Any) -> d
     told: dict[str, Any] = {
         "settings": {field.name: _plain(getattr(settings, field.name)) for field in dataclasses.fields(settings)},
         "sounds": [
-            {"name": each.name, "explained": each.aim.label, "score" if each.aim.is_unit else "probability": _own(each)}
+            {
+                "name": each.name,
+                "file": each.source,
+                "note": each.note,
+                "explained": each.aim.label,
+                "score" if each.aim.is_unit else "probability": _own(each),
+            }
             for each in found
         ],
         "methods": {},
@@ -99,14 +111,13 @@ def write(network: nd.Network, found: Sequence[Explained], settings: Any, units:
     told = figures(network, found, settings)
     sheets.replace(out / "figures.json", (json.dumps(told, indent=1) + "\n").encode())
     unit, hears = found[0].aim.is_unit, network.input.is_sound
-    what = ("sound" if hears else "picture") + "s" * (len(found) > 1)
     nothing = "middle grey" if settings.baseline == "silence" and not hears else settings.baseline
     one = settings.target is not None or unit
     explained = f"{'unit' if unit else 'class'} {found[0].aim.label}" if one else "what it says to each"
     page = Leaflet(
         out,
         f"Why {network.card.get('name') or settings.network} {'answers' if unit else 'says'} so",
-        f"{len(found)} {what}; explained is {explained}. Red spoke for it, blue against it; each map has "
+        f"{_what(network, found, settings)} Explained is {explained}. Red spoke for it, blue against it; each map has "
         f"a scale of its own. Marked are the {100 * settings.share:.0f} % of a map's values that are largest, or the "
         f"mask itself; what is taken away becomes {nothing}.",
     )
@@ -118,12 +129,31 @@ def write(network: nd.Network, found: Sequence[Explained], settings: Any, units:
     return page.finish()
 
 
+def _what(network: nd.Network, found: Sequence[Explained], settings: Any) -> str:
+    """How many of what were explained, and how sounds were made to fit."""
+
+    def some(count: int, word: str) -> str:
+        return f"{count} {word}{'s' * (count > 1)}"
+
+    domain: Any = network.input
+    if not domain.is_sound:
+        return f"{some(len(found), 'picture')}."
+    files = len({each.source for each in found})
+    if settings.sounds is None:
+        return f"{some(len(found), 'sound')}."
+    return (
+        f"{some(len(found), 'window')} of {some(files, 'sound')}. The network hears "
+        f"{domain.samples / domain.sample_rate:.2f} s at a time: a longer sound is cut into windows, the last of which "
+        "ends with it (silent ones are left out), a shorter one is followed by silence."
+    )
+
+
 def _table(page: Leaflet, told: Mapping[str, Any], settings: Any, unit: bool, hears: bool) -> None:
     """How well every method serves, over all sounds."""
     sides = ["activation by the marked part alone", "by the rest"]
     classes = ["the marked part alone is recognised", "the rest is"]
     written = _number if unit else _share
-    whole = [["the whole", _number(told["whole"]), "", "", ""]] if unit else []
+    whole = [[_WHOLE[hears], _number(told["whole"]), "", "", ""]] if unit else []
     page.table(
         ["method", *(sides if unit else classes), "area under deletion", "under insertion"],
         [
@@ -156,6 +186,8 @@ def _section(page: Leaflet, network: nd.Network, number: int, each: Explained, s
     if names and int(each.said.argmax()) != each.aim.number:
         also = f"; explained is {each.aim.label}, {100 * _own(each):.0f} %"
     page.heading(f"{each.name}: {says}{also}")
+    if each.note:
+        page.text(each.note, soft=True)
     if units:
         page.link(units, f"Where every unit of {settings.units} is active")
     if not settings.methods:
@@ -174,7 +206,7 @@ def _section(page: Leaflet, network: nd.Network, number: int, each: Explained, s
                 f"baseline (completeness error {wrong:.2g} %).",
                 soft=True,
             )
-    inputs, titles, facts = [each.x], ["the whole"], [[says]]
+    inputs, titles, facts = [each.x], [_WHOLE[network.input.is_sound]], [[says]]
     for method in settings.methods:
         for side, word in (("kept", "marked"), ("removed", "the rest")):
             inputs.append(each.arrays[f"{method}/{side}"])

@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 
 import nd_jax as nd
-from nd_jax.experiments import explain
+from nd_jax.experiments import explain, explain_inputs
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,58 @@ def test_page_figures_and_maps(recordings, tmp_path, capsys, monkeypatch):
     assert run(recordings, tmp_path, "--methods", *methods) == 0
     with pytest.raises(AssertionError, match="made again"):
         run(recordings, tmp_path, "--methods", *methods, "--baseline", "mean")
+
+
+def test_longer_sounds_are_windows_and_shorter_ones_are_padded(tmp_path, capsys, monkeypatch):
+    """A sound of 2.5 windows is three, the last ends with it; of what is silent nothing is explained."""
+    network = nd.load("spoken_digits")
+    rate, length = network.input.sample_rate, network.input.samples
+    folder = tmp_path / "sounds"
+    folder.mkdir()
+    noise = np.random.default_rng(0).normal(size=5 * length // 2) * 0.1
+    noise[length : 3 * length // 2] = 0
+    nd.audio.write(folder / "long.wav", noise, rate, bits=32)
+    nd.audio.write(folder / "pause.wav", np.concatenate([np.zeros(length), noise[:length]]), rate, bits=32)
+    nd.audio.write(folder / "short.wav", noise[: rate // 2], rate, bits=32)
+    assert run(folder, tmp_path / "out", "--methods", "saliency", "--count", "4") == 0
+    told = json.loads((tmp_path / "out" / "figures.json").read_text())["sounds"]
+    first, last = length / rate, len(noise) / rate
+    assert [each["name"] for each in told] == [
+        f"long, 0.00 to {first:.2f} s",
+        f"long, {first:.2f} to {2 * first:.2f} s",
+        f"long, {last - first:.2f} to {last:.2f} s",
+        f"pause, {first:.2f} to {2 * first:.2f} s",
+    ]
+    assert [each["file"] for each in told] == ["long.wav"] * 3 + ["pause.wav"]
+    err = capsys.readouterr().err
+    assert f"left out pause, 0.00 to {first:.2f} s: silent" in err
+    assert "4 windows of 2 sounds; 1 more are left out: --count has them" in err
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "4 windows of 2 sounds. The network hears 1.01 s at a time" in page and f"of a sound of {last:.2f} s" in page
+    with np.load(next((tmp_path / "out" / "maps").glob(f"long_{last - first:.2f}_to*.npz"))) as stored:
+        expected = np.asarray(network.input.from_wave(nd.audio.read(folder / "long.wav")[-length:]))
+        chex.assert_trees_all_close(stored["x"], expected, atol=1e-3)
+
+    # The fifth is new, the others are known.
+    made, attribution = [], explain.attribution
+    monkeypatch.setattr(explain, "attribution", lambda *given: made.append(given[1]) or attribution(*given))
+    assert run(folder, tmp_path / "out", "--methods", "saliency") == 0
+    assert len(made) == 1
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert f"0.50 s long, followed by silence up to {first:.2f} s" in page
+
+    (folder / "long.wav").unlink()
+    (folder / "short.wav").unlink()
+    nd.audio.write(folder / "pause.wav", np.zeros(length), rate)
+    assert run(folder, tmp_path / "out", "--methods", "saliency") == 1
+    assert "are silent" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("samples", "starts"), [(1, [0]), (100, [0]), (104, [0]), (105, [0, 5]), (200, [0, 100]), (301, [0, 100, 200, 201])]
+)
+def test_windows_of_a_sound(samples, starts):
+    assert explain_inputs.window_starts(samples, 100, 500) == starts
 
 
 def test_a_unit_in_place_of_a_class_and_all_units_of_a_layer(recordings, tmp_path):
