@@ -92,7 +92,8 @@ class Settings:
     stride: int | None = None
     """Of pictures: pixels from one square to the next; by default half the side of the square."""
     baseline: str = "silence"
-    """What stands where something is taken away: silence, mean, band_mean, blur or a number."""
+    """What stands where something is taken away: silence (of pictures middle grey), mean, band_mean, blur or a number in
+    the network's own values; of pictures the lowest of them is black, -1 of the shipped mnist."""
     layer: str = ""
     """Of grad_cam; by default the last layer with positions."""
     share: float = 0.25
