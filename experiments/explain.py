@@ -55,7 +55,7 @@ class Settings:
 
     network: str = "checkpoints/spoken_digits"
     """A network that hears or sees: a shipped name, a folder that Network.save wrote, or a file of weights of
-    torchvision's VGG, GoogLeNet or the CIFAR-10 network of PyTorch's tutorial."""
+    torchvision's VGG or GoogLeNet, a LeNet of MNIST or CIFAR-10 or a discriminator of Neural Dissection."""
     kind: Literal["googlenet", "vgg16", "cifar10"] | None = None
     """Of a file of weights: what it is; by default as its tensors say."""
     labels: pathlib.Path | None = None
@@ -92,8 +92,8 @@ class Settings:
     stride: int | None = None
     """Of pictures: pixels from one square to the next; by default half the side of the square."""
     baseline: str = "silence"
-    """What stands where something is taken away: silence (of pictures middle grey), mean, band_mean, blur or a number in
-    the network's own values; of pictures the lowest of them is black, -1 of the shipped mnist."""
+    """What stands where something is taken away: silence (middle grey of pictures), mean, band_mean, blur, or a number
+    in the network's own values; of pictures the lowest of them is black, -1 of the shipped mnist."""
     layer: str = ""
     """Of grad_cam; by default the last layer with positions."""
     share: float = 0.25

@@ -14,7 +14,9 @@ import numpy as np
 import nd_jax as nd
 from nd_jax import generators
 from nd_jax.experiments.adversarial import read_picture
-from nd_jax.networks.importers import torchvision
+from nd_jax.networks.importers import lenet, neural_dissection, torchvision
+from nd_jax.networks.importers.states import read_state
+from nd_jax.networks.importers.torch_zip import WeightsFileError
 from nd_jax.visualize import classes as by_class
 
 # A sound that is longer than its windows by less has no window more; in seconds.
@@ -59,22 +61,42 @@ class Inputs:
 
 
 def open_network(name: str, kind: str | None, labels: pathlib.Path | None) -> nd.Network:
-    """A shipped network, a folder of Network.save, or a file of weights (torchvision's networks).
+    """A shipped network, a folder of Network.save, or a file of weights of a kind that is known.
 
     Raises:
       ValueError, OSError: it cannot be read, or takes neither one sound nor one picture.
     """
     place = pathlib.Path(name).expanduser()
-    if place.is_file():
-        names = None if labels is None else torchvision.read_labels(labels)
-        network = torchvision.network(place, kind, labels=names)
-    else:
-        network = nd.load(name)
+    network = _imported(place, kind, labels) if place.is_file() else nd.load(name)
     if network.input.kind not in ("log_mel", "waveform", "image"):
         raise ValueError(
             f"explain.py is for networks that hear or see, and this one takes an input of kind {network.input.kind!r}"
         )
     return network
+
+
+def _imported(path: pathlib.Path, kind: str | None, labels: pathlib.Path | None) -> nd.Network:
+    """The network in a file of weights, by what the file holds.
+
+    Raises:
+      ValueError, OSError: unreadable, or of no kind that is known.
+    """
+    names = None if labels is None else torchvision.read_labels(labels)
+    if kind is not None:
+        return torchvision.network(path, kind, labels=names)
+    state = read_state(path)
+    if any(name.endswith("main.0.weight") for name in state):
+        return neural_dissection.network(path)
+    if lenet.channels_of(state) == 1:
+        return lenet.network(path, labels=names)
+    try:
+        found = torchvision.kind_of(path)
+    except WeightsFileError:
+        raise ValueError(
+            f"{path} holds none of the networks that are known (GoogLeNet, VGG, LeNet of MNIST or CIFAR-10, "
+            f"discriminator of Neural Dissection): its tensors are {', '.join(list(state)[:4])}"
+        ) from None
+    return torchvision.network(path, found, labels=names)
 
 
 def unit_of(network: nd.Network, text: str) -> tuple[str, int]:
@@ -109,6 +131,8 @@ def aims(network: nd.Network, target: str | None, part: str | None, unit: str | 
         objective = nd.objectives.channel(layer, [number])
         return lambda x: Aim(unit, number, objective, objective, True)
     names = by_class.class_names(network, part)
+    if len(names) == 1:
+        raise ValueError("this network has one output and no classes: say what is explained by --unit output:0")
     fixed = None if target is None else class_number(network, target, part)
 
     def of(x: np.ndarray) -> Aim:

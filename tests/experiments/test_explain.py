@@ -160,6 +160,58 @@ def test_pictures(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("file", "shape", "low", "high"),
+    [
+        ("quantus_lenet_mnist/lenet_mnist_torch.pt", (28, 28, 1), 0, 1),
+        ("quantus_lenet_mnist/lenet_mnist_torch.npz", (28, 28, 1), 0, 1),
+        ("quantus_lenet_mnist/lenet_mnist_weights.npz", (28, 28, 1), 0, 255),
+        ("captum_cifar10/cifar_torchvision.pt", (32, 32, 3), -1, 1),
+        ("neural_dissection/DCGAN_mnist-gan-discriminator.pt", (28, 28, 1), -1, 1),
+    ],
+)
+def test_a_file_of_weights_is_what_it_holds(shared, file, shape, low, high):
+    found = explain_inputs.open_network(str(shared / "data" / "weights" / file), None, None).input
+    assert (found.shape, found.low, found.high) == (shape, low, high)
+
+
+@pytest.fixture
+def digits(tmp_path):
+    """A folder with a picture in it, and a LeNet of MNIST with weights by chance."""
+    (tmp_path / "digits").mkdir()
+    PIL.Image.fromarray(np.arange(784, dtype=np.uint8).reshape(28, 28)).save(tmp_path / "digits" / "one.png")
+    rng = np.random.default_rng(0)
+    shapes = {"conv_1": (2, 1, 5, 5), "conv_2": (3, 2, 5, 5), "fc_1": (6, 48), "fc_2": (5, 6), "fc_3": (10, 5)}
+    state = {f"{name}.weight": rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    state |= {f"{name}.bias": np.zeros(shape[0], np.float32) for name, shape in shapes.items()}
+    np.savez(tmp_path / "lenet.npz", **state)
+    np.savez(tmp_path / "dense.npz", **{"fc.weight": np.zeros((2, 2), np.float32)})
+    return tmp_path
+
+
+def test_a_lenet_of_mnist_is_explained(digits):
+    given = ["--network", str(digits / "lenet.npz"), "--pictures", str(digits / "digits"), "--out", str(digits / "out")]
+    assert explain.main([*given, "--methods", "saliency"]) == 0
+    told = json.loads((digits / "out" / "figures.json").read_text())
+    assert told["sounds"][0]["explained"] in "0123456789"
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--network", "dense.npz"], "holds none of the networks that are known"),
+        (["--network", "lenet.npz", "--kind", "cifar10"], "is a LeNet, but none of CIFAR-10: it takes 1 channels"),
+        (["--network", "dcgan_mnist_discriminator"], "no classes: say what is explained by --unit output:0"),
+    ],
+)
+def test_one_sentence_of_weights(digits, capsys, monkeypatch, more, message):
+    monkeypatch.chdir(digits)
+    assert explain.main([*more, "--pictures", "digits", "--out", "out"]) == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("error: ") and message in said
+    assert not (digits / "out").exists()
+
+
+@pytest.mark.parametrize(
     ("more", "message"),
     [
         (["--window", "29"], "a window of 29 is larger than the input, which has 28 steps"),

@@ -173,9 +173,10 @@ def _digits(shared):
     ],
 )
 def test_lenets_read_digits(shared, file, scale, accuracy):
-    module, variables = lenet.lenet(shared / "data" / "weights" / "quantus_lenet_mnist" / file)
+    network = lenet.network(shared / "data" / "weights" / "quantus_lenet_mnist" / file)
     images, labels = _digits(shared)
-    logits = jax.jit(module.apply)(variables, images * scale)
+    assert (network.input.low, network.input.high) == (0.0, 255 * scale)
+    logits = jax.jit(network)(images * scale)
     assert (np.asarray(logits).argmax(1) == labels).mean() >= accuracy
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pathlib
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,10 @@ from nd_jax.networks.importers.states import read_state
 from nd_jax.networks.importers.torch_zip import WeightsFileError
 from nd_jax.networks.lenet import LeNet
 
+if TYPE_CHECKING:
+    from nd_jax.network import Network
+
+SOURCE = "https://github.com/understandable-machine-intelligence-lab/Quantus"
 _OURS = ("conv1", "conv2", "dense1", "dense2", "dense3")
 
 
@@ -60,6 +64,62 @@ def lenet(weights: str | pathlib.Path, *, pooling: str | None = None) -> tuple[L
         for name, kernel, bias in zip(_OURS, kernels, biases, strict=True)
     }
     return module, {"params": params}
+
+
+def channels_of(state: Mapping[str, np.ndarray]) -> int | None:
+    """Channels of the pictures that a LeNet takes; None for tensors, {name: array}, that are not of a LeNet."""
+    keras = any(name.endswith("kernel:0") for name in state)
+    try:
+        first = _in_order(state, "kernel:0" if keras else "weight", "the state dict")[0]
+        _in_order(state, "bias:0" if keras else "bias", "the state dict")
+    except WeightsFileError:
+        return None
+    return int(first.shape[2 if keras else 1]) if len(state) == 10 else None
+
+
+def network(weights: str | pathlib.Path, *, labels: Sequence[str] | None = None, high: float | None = None) -> Network:
+    """A LeNet of MNIST's digits in a file as a `nd_jax.Network` with its model card.
+
+    Args:
+      weights: as in `lenet`, of a network that takes pictures of 28 x 28 pixels in one channel.
+      labels: names of the classes; by default their numbers.
+      high: what white is, black is 0; by default what the files known to work were trained with: 1 for PyTorch names,
+        255 for Keras names.
+
+    Raises:
+      FileNotFoundError: no such file.
+      WeightsFileError, ValueError: unreadable, other weights, another number of labels.
+    """
+    from nd_jax import domain
+    from nd_jax.network import Network
+
+    module, variables = lenet(weights)
+    channels, side = variables["params"]["conv1"]["kernel"].shape[2], 28
+    for _ in module.features:
+        side = (side - module.kernel + 1) // 2
+    flat = variables["params"]["dense1"]["kernel"].shape[0]
+    if channels != 1 or flat != side * side * module.features[1]:
+        raise WeightsFileError(
+            f"{weights} is a LeNet, but none of MNIST: it takes {channels} channels and its first dense layer {flat} "
+            f"numbers, and not 1 and {side * side * module.features[1]}"
+        )
+    if labels is not None and len(labels) != module.classes:
+        raise ValueError(f"{len(labels)} labels for a network of {module.classes} classes")
+    white = (255.0 if module.pooling == "average" else 1.0) if high is None else high
+    return Network(
+        module,
+        variables,
+        input=domain.Image((28, 28, 1), 0.0, white),
+        labels=tuple(labels) if labels is not None else tuple(map(str, range(module.classes))),
+        apply_kwargs={"train": False},
+        card={
+            "name": pathlib.Path(weights).stem,
+            "task": "which digit is written",
+            "data": f"MNIST, values 0 ... {white:g}",
+            "source": SOURCE,
+            "licence": "that of the file of weights",
+        },
+    )
 
 
 def _from_torch(kernel: np.ndarray) -> np.ndarray:

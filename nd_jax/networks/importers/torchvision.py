@@ -224,6 +224,13 @@ def network(
         (centre,), (width,) = shift, spread
         module: Any
         module, variables = lenet(weights)
+        taken = variables["params"]["conv1"]["kernel"].shape[2], variables["params"]["dense1"]["kernel"].shape[0]
+        side = ((32 - module.kernel + 1) // 2 - module.kernel + 1) // 2
+        if taken != (3, side * side * module.features[1]):
+            raise WeightsFileError(
+                f"{weights} is a LeNet, but none of CIFAR-10: it takes {taken[0]} channels and its first dense layer "
+                f"{taken[1]} numbers, and not 3 and {side * side * module.features[1]}"
+            )
         shape, low, high = (32, 32, 3), (0.0 - centre) / width, (1.0 - centre) / width
         card |= {"task": "10 kinds of things in photographs", "data": f"CIFAR-10, values {low:g} ... {high:g}"}
         names = CIFAR10 if labels is None and module.classes == len(CIFAR10) else labels
