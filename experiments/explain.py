@@ -203,6 +203,7 @@ def _one(network: nd.Network, x: np.ndarray, aim: Aim, method: Method, settings:
     arrays = {
         "map": np.asarray(found.values, np.float32),
         "method": np.asarray(found.method),
+        "score": np.asarray(found.scores, np.float32).reshape(()),
         "kept": kept,
         "removed": removed,
         "kept_says": chances[0],

@@ -32,6 +32,9 @@ _NAMES = {
     "grad_cam": "Grad-CAM",
 }
 
+# Maps in a row of the figure, and the share of a score below which a value is its rounding.
+_ACROSS = 3
+_ROUNDING = 1e-6
 _WHOLE = {True: "all that the network hears", False: "all that the network sees"}
 
 
@@ -45,7 +48,7 @@ class Explained:
       aim: what is explained.
       said: (classes,) probabilities; of a unit (1,) its activation.
       arrays: {"method/what": array}: map, time, frequency, kept, removed, kept_says, removed_says, deletion, insertion,
-        and of integrated gradients sum and error.
+        score, and of integrated gradients sum and error.
       source: the file that it is of.
       note: what was done to make it fit, or "".
     """
@@ -198,7 +201,14 @@ def _section(page: Leaflet, network: nd.Network, number: int, each: Explained, s
         f"Maps of {each.name} by {len(settings.methods)} methods, with their curves over time and frequency",
     )
     for method in settings.methods:
-        if f"{method}/error" in each.arrays:
+        if _nothing(each, method):
+            score = float(each.arrays.get(f"{method}/score", _own(each)))
+            page.text(
+                f"{_NAMES[method].capitalize()} finds nothing: no value reaches a millionth of the score, {score:.4g}. "
+                "What it marks is chance.",
+                soft=True,
+            )
+        elif f"{method}/error" in each.arrays:
             total, error = (float(each.arrays[f"{method}/{key}"]) for key in ("sum", "error"))
             name, wrong = _NAMES[method].capitalize(), 100 * _incomplete(each, method)
             page.text(
@@ -233,48 +243,77 @@ def _incomplete(each: Explained, method: str) -> float:
 
 
 def _maps(network: nd.Network, each: Explained, settings: Any) -> Any:
-    """The spectrogram, and each method's map over the same axes with its curves over time and frequency."""
+    """The input, and each method's map over the same axes with its curves over time and frequency, in rows."""
     require("matplotlib", "report")
+    lines = -(-len(settings.methods) // _ACROSS)
+    across = -(-len(settings.methods) // lines)
+    curves = any(f"{method}/time" in each.arrays for method in settings.methods)
+    heights = [3.0, 1.0] * lines if curves else [3.0] * lines + [0.5]
     figure = require("matplotlib.figure", "report").Figure(
-        figsize=(3.1 * (1 + len(settings.methods)), 3.6), dpi=110, layout="constrained"
+        figsize=(3.1 * (1 + across), 0.9 * sum(heights)), dpi=110, layout="constrained"
     )
-    grid = figure.add_gridspec(2, 1 + len(settings.methods), height_ratios=[3, 1])
+    grid = figure.add_gridspec(len(heights), 1 + across, height_ratios=heights)
     picture = network.input.picture(each.x)
     assert picture is not None
-    whole = figure.add_subplot(grid[0, 0])
-    _draw(whole, picture, cmap="magma" if network.input.is_sound else "gray", vmin=picture.low, vmax=picture.high)
-    whole.set_title("the sound" if network.input.is_sound else "the picture", fontsize=9)
-    whole.set_ylabel(pictures.axis_title(picture.y), fontsize=8)
-    legend = figure.add_subplot(grid[1, 0])
+    hears = network.input.is_sound
+    for line in range(lines):
+        row = 2 * line if curves else line
+        whole = figure.add_subplot(grid[row, 0])
+        _draw(whole, picture, cmap="magma" if hears else "gray", vmin=picture.low, vmax=picture.high)
+        whole.set_title("the sound" if hears else "the picture", fontsize=9)
+        whole.set_ylabel(pictures.axis_title(picture.y), fontsize=8)
+        whole.set_xlabel(pictures.axis_title(picture.x), fontsize=8)
+        for column, method in enumerate(settings.methods[line * across :][:across], start=1):
+            below = grid[row + 1, column] if f"{method}/time" in each.arrays else None
+            _map(figure, grid[row, column], below, network.input, picture, each, method)
+    legend = figure.add_subplot(grid[1 if curves else lines, 0])
     legend.axis("off")
     colours = require("matplotlib.colors", "report").LinearSegmentedColormap.from_list("", [AGAINST, (1, 1, 1), FOR])
     scale = require("matplotlib.cm", "report").ScalarMappable(cmap=colours)
     scale.set_clim(-1, 1)
     bar = figure.colorbar(scale, ax=legend, orientation="horizontal", fraction=0.5, ticks=[-1, 0, 1])
     bar.set_ticklabels(["against it", "0", "for it"], fontsize=7)
-    for place, method in enumerate(settings.methods, start=1):
-        values = each.arrays[f"{method}/map"]
-        over = figure.add_subplot(grid[0, place])
-        _draw(over, overlaid(picture, values, _axes_of(network.input, values)))
-        over.set_title(_title(method, str(each.arrays.get(f"{method}/method", ""))), fontsize=9)
-        over.set_yticklabels([])
-        if f"{method}/frequency" in each.arrays:
-            side = over.inset_axes((1.02, 0.0, 0.18, 1.0))
-            curve = each.arrays[f"{method}/frequency"]
-            side.plot(curve, (np.arange(len(curve)) + 0.5) / len(curve), linewidth=0.9, color="0.2")
-            side.axvline(0, color="0.7", linewidth=0.6)
-            side.set(ylim=(0, 1), xticks=[], yticks=[])
-        if f"{method}/time" in each.arrays:
-            below = figure.add_subplot(grid[1, place])
-            curve = each.arrays[f"{method}/time"]
-            seconds = np.asarray(picture.x.values)
-            below.plot(np.linspace(seconds[0], seconds[-1], len(curve)), curve, linewidth=0.9, color="0.2")
-            below.axhline(0, color="0.7", linewidth=0.6)
-            below.set_xlabel("time (s)", fontsize=8)
-            below.tick_params(labelsize=7)
-            below.spines[["top", "right"]].set_visible(False)
-            below.margins(x=0)
     return figure
+
+
+def _map(figure: Any, place: Any, below: Any, domain: Any, picture: Any, each: Explained, method: str) -> None:
+    """A method's map, with its curve over frequency beside it and, where there is a place for it, over time below."""
+    seen = not _nothing(each, method)
+    values = each.arrays[f"{method}/map"] * seen
+    over = figure.add_subplot(place)
+    _draw(over, overlaid(picture, values, _axes_of(domain, values)))
+    title = _title(method, str(each.arrays.get(f"{method}/method", "")))
+    over.set_title(title if seen else f"{title}: nothing", fontsize=9)
+    over.set_yticklabels([])
+    if f"{method}/frequency" in each.arrays:
+        side = over.inset_axes((1.02, 0.0, 0.18, 1.0))
+        curve = each.arrays[f"{method}/frequency"] * seen
+        side.plot(curve, (np.arange(len(curve)) + 0.5) / len(curve), linewidth=0.9, color="0.2")
+        side.axvline(0, color="0.7", linewidth=0.6)
+        side.set(ylim=(0, 1), xticks=[], yticks=[])
+    if below is None:
+        over.set_xlabel(pictures.axis_title(picture.x), fontsize=8)
+        return
+    under = figure.add_subplot(below)
+    curve = each.arrays[f"{method}/time"] * seen
+    seconds = np.asarray(picture.x.values)
+    under.plot(np.linspace(seconds[0], seconds[-1], len(curve)), curve, linewidth=0.9, color="0.2")
+    under.axhline(0, color="0.7", linewidth=0.6)
+    under.set_xlabel("time (s)", fontsize=8)
+    under.tick_params(labelsize=7)
+    under.spines[["top", "right"]].set_visible(False)
+    under.margins(x=0)
+
+
+def negligible(values: np.ndarray, score: float) -> bool:
+    """Whether a map is the rounding of a score and no more: no value reaches a millionth of it."""
+    return bool(np.max(np.abs(values), initial=0.0) <= _ROUNDING * abs(score))
+
+
+def _nothing(each: Explained, method: str) -> bool:
+    """Whether a map is rounding; a mask is none of a score."""
+    score = float(each.arrays.get(f"{method}/score", _own(each)))
+    return method != "mask" and negligible(each.arrays[f"{method}/map"], score)
 
 
 def _title(method: str, exactly: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import nd_jax as nd
-from nd_jax.experiments.explain_page import Explained
+from nd_jax.experiments.explain_page import Explained, negligible
 from nd_jax.report import pictures, sheets
 from nd_jax.report.leaflet import Leaflet
 from nd_jax.report.overlays import overlaid
@@ -46,7 +46,8 @@ def write(
     axes = [axis for axis in network.input.axes if axis.name != "channel"]
     drawn = []
     for unit in order:
-        shown = pictures.shrink(overlaid(picture, above[unit], axes), *_LARGEST)
+        rounding = negligible(above[unit], float(np.abs(maps.values[unit]).max()))
+        shown = pictures.shrink(overlaid(picture, above[unit] * (not rounding), axes), *_LARGEST)
         height = 230 if picture.x.unit == "px" else 150
         drawn.append(pictures.figure(shown, name=f"unit {maps.units[unit]}", width=230, height=height, alone=True))
     page.tiles(
