@@ -148,6 +148,11 @@ def checked(settings: Settings) -> tuple[nd.Network, Callable[[np.ndarray], Aim]
             raise ValueError(f"{name} must be 1 or more, got {value}")
     if not settings.methods and settings.units is None:
         raise ValueError("methods names at least one method")
+    taken = next(
+        (place for place in (settings.out, *settings.out.parents) if place.expanduser().exists()), settings.out
+    )
+    if taken.expanduser().is_file():
+        raise ValueError(f"out is a folder, and {taken} is a file")
     network = open_network(settings.network, settings.kind, settings.labels)
     sees = not network.input.is_sound
     if (settings.sounds if sees else settings.pictures) is not None:
@@ -158,6 +163,7 @@ def checked(settings: Settings) -> tuple[nd.Network, Callable[[np.ndarray], Aim]
         raise ValueError("this network sees: give a folder with --pictures")
     if settings.baseline in ("noise", "neighbours"):
         raise ValueError(f"baseline is silence, mean, band_mean, blur or a number, and not {settings.baseline!r}")
+    _belong(network, settings)
     aim = aims(network, settings.target, settings.part, settings.unit)
     nd.attribute.baseline_of(network.input, jnp.zeros((1, *network.input.shape)), baseline_of(settings))
     for name, ends in {"share": (0.0, 1.0), "area": (0.0, 1.0)}.items():
@@ -171,6 +177,26 @@ def checked(settings: Settings) -> tuple[nd.Network, Callable[[np.ndarray], Aim]
     if settings.units is not None:
         receptive.positions_of(network, settings.units)
     return network, aim, settings
+
+
+def _belong(network: nd.Network, settings: Settings) -> None:
+    """Raises ValueError for settings of sounds with pictures or the other way, and for numbers that do not fit."""
+    domain: Any = network.input
+    own, others = ("sounds", "pictures") if not domain.is_sound else ("pictures", "sounds")
+    foreign = ("time", "bands", "low", "high") if own == "sounds" else ("window", "stride")
+    for name in foreign:
+        if getattr(settings, name) != getattr(Settings, name):
+            raise ValueError(f"{name} is of {own}, and this network takes {others}: leave it out")
+    number = baseline_of(settings)
+    if isinstance(number, float) and not domain.low <= number <= domain.high:
+        raise ValueError(
+            f"a baseline lies in the values of this network's inputs, {domain.low:g} to {domain.high:g}, and "
+            f"{settings.baseline} does not"
+        )
+    if domain.is_sound and "occlusion" in settings.methods:
+        steps = next((len(axis.values) for axis in _seen(network, settings).axes if axis.name == "frequency"), 1)
+        if settings.bands > steps:
+            raise ValueError(f"bands must be at most {steps}, the steps of the frequency axis, got {settings.bands}")
 
 
 def explained(

@@ -247,6 +247,7 @@ def _pictures(folder: pathlib.Path, domain: Any, count: int) -> Inputs:
     names: list[str] = []
     sources: list[str] = []
     found: list[np.ndarray] = []
+    skipped: list[str] = []
     for path in paths:
         try:
             if path.suffix.lower() == ".npy":
@@ -254,7 +255,7 @@ def _pictures(folder: pathlib.Path, domain: Any, count: int) -> Inputs:
             else:
                 read = read_picture(path, domain)[None]
         except (OSError, ValueError) as error:
-            print(f"left out {path}: {error}", file=sys.stderr)
+            skipped.append(f"{path}: {error}")
             continue
         names += [path.name if len(read) == 1 else f"{path.name} {number}" for number in range(len(read))]
         sources += [path.name] * len(read)
@@ -263,7 +264,10 @@ def _pictures(folder: pathlib.Path, domain: Any, count: int) -> Inputs:
             break
     if not found:
         kinds = ", ".join((*_PICTURES, ".npy"))
-        raise ValueError(f"{folder} has no pictures that can be read ({kinds})")
+        why = f"; the first is {skipped[0]}" if skipped else f" ({kinds})"
+        raise ValueError(f"{folder} has no pictures that can be read{why}")
+    for each in skipped:
+        print(f"left out {each}", file=sys.stderr)
     return Inputs(names[:count], np.concatenate(found)[:count], sources[:count], [""] * len(names[:count]))
 
 
@@ -273,7 +277,10 @@ def _arrays(path: pathlib.Path, domain: Any) -> np.ndarray:
         values = values[..., None]
     if values.shape != domain.shape and values.shape[1:] != domain.shape:
         raise ValueError(f"an array of pictures has the shape {domain.shape} or (n, *{domain.shape})")
-    if not np.all(np.isfinite(values)) or values.min() < domain.low or values.max() > domain.high:
+    broken = np.count_nonzero(~np.isfinite(values)) if values.dtype.kind in "fiub" else values.size
+    if broken:
+        raise ValueError(f"{broken} of its {values.size} values are no finite numbers")
+    if not values.size or values.min() < domain.low or values.max() > domain.high:
         raise ValueError(f"values of this network's pictures lie between {domain.low:g} and {domain.high:g}")
     return np.asarray(values, np.float32).reshape(-1, *domain.shape)
 

@@ -220,6 +220,11 @@ def test_one_sentence_of_weights(digits, capsys, monkeypatch, more, message):
         (["--sounds", "."], "its folder is --pictures"),
         ([], "has no pictures that can be read"),
         (["--layer", "dense1", "--methods", "grad_cam"], "no positions"),
+        (["--baseline", "7"], "inputs, -1 to 1, and 7 does not"),
+        (["--baseline", "-1.5"], "inputs, -1 to 1, and -1.5 does not"),
+        (["--time", "0.2"], "time is of sounds, and this network takes pictures: leave it out"),
+        (["--bands", "4", "--methods", "saliency"], "bands is of sounds"),
+        (["--low", "9"], "low is of sounds"),
     ],
 )
 def test_one_sentence_of_pictures(tmp_path, capsys, more, message):
@@ -228,6 +233,35 @@ def test_one_sentence_of_pictures(tmp_path, capsys, more, message):
     assert explain.main([*given, *more]) == 1
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("error: ") and message in said
+
+
+def test_black_is_the_lowest_value(digits):
+    given = ["--network", "mnist", "--pictures", str(digits / "digits"), "--out", str(digits / "out")]
+    assert explain.main([*given, "--methods", "saliency", "--baseline", "-1"]) == 0
+    with np.load(next((digits / "out" / "maps").glob("*.npz"))) as stored:
+        kept, removed, x = (stored[name] for name in ("saliency/kept", "saliency/removed", "x"))
+        chex.assert_trees_all_close(np.maximum(kept, removed), x, atol=1e-6)
+        assert kept.min() == removed.min() == -1
+
+
+@pytest.mark.parametrize("values", [np.nan, np.inf, 3.0])
+def test_an_array_of_other_values_is_one_message(digits, capsys, values):
+    (digits / "arrays").mkdir()
+    np.save(digits / "arrays" / "one.npy", np.full((28, 28), values, np.float32))
+    given = ["--network", "mnist", "--pictures", str(digits / "arrays"), "--out", str(digits / "out")]
+    assert explain.main([*given, "--methods", "saliency"]) == 1
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    why = "values of this network's pictures lie between -1 and 1" if values == 3 else "784 of its 784 values are no"
+    assert said.startswith("error: ") and f"one.npy: {why}" in said
+
+
+@pytest.mark.parametrize("below", ["", "deeper/still"])
+def test_a_file_in_place_of_the_folder(digits, capsys, below):
+    (digits / "out").write_text("mine")
+    given = ["--network", "mnist", "--pictures", str(digits / "digits"), "--out", str(digits / "out" / below)]
+    assert explain.main(given) == 1
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    assert said == f"error: out is a folder, and {digits / 'out'} is a file"
 
 
 def test_one_of_several_outputs():
@@ -260,6 +294,11 @@ def test_one_of_several_outputs():
         (["--pictures", "no_such_folder"], "this network hears"),
         (["--time", "2"], "larger than the input, whose time ends at"),
         (["--high", "9000"], "half the sample rate, 4000 Hz, and these go from 0 to 9000 Hz"),
+        (["--baseline", "7"], "inputs, 0 to 1, and 7 does not"),
+        (["--baseline", "nan"], "inputs, 0 to 1, and nan does not"),
+        (["--window", "4"], "window is of pictures, and this network takes sounds: leave it out"),
+        (["--stride", "4", "--methods", "saliency"], "stride is of pictures"),
+        (["--bands", "100000"], "bands must be at most 64, the steps of the frequency axis, got 100000"),
         (["--baseline", "noise"], "blur or a number, and not 'noise'"),
     ],
 )
