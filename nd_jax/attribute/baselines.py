@@ -76,8 +76,8 @@ def _named(domain: Domain, x: jax.Array, name: str, key: jax.Array | None, blur:
     if name == "mean":
         return jnp.broadcast_to(jnp.mean(x, axis=inner, keepdims=True), x.shape)
     if name == "blur":
-        if not blur > 0:
-            raise ValueError(f"blur must be above 0 steps, got {blur!r}")
+        if not 0 < blur < float("inf"):
+            raise ValueError(f"blur is a finite number of steps above 0, got {blur!r}")
         return blurred(x, blur, inner)
     if "time" in names:
         over: tuple[int, ...] = (1 + names.index("time"),)

@@ -185,6 +185,9 @@ def mask(
     Raises:
       LayerError, ValueError: whatever does not fit, in one sentence, before anything runs.
     """
+    for name, number in (("l1", l1), ("variation", variation), ("area_weight", area_weight)):
+        if not 0 <= number < math.inf:
+            raise ValueError(f"{name} is a finite number of 0 or more, got {number!r}")
     for name, given, known in (("method", method, METHODS), ("variant", variant, VARIANTS)):
         if given not in known:
             raise ValueError(f"unknown {name} {given!r}; {nearest(str(given), known)}")
@@ -263,17 +266,17 @@ def _lanes(network: Network, target: targets.Target, clips: int, sign: float) ->
 
 
 def _areas(given: float | Sequence[float]) -> np.ndarray:
-    shares = np.atleast_1d(np.asarray(given, np.float32))
+    try:
+        shares = np.atleast_1d(np.asarray(given, np.float32))
+    except (TypeError, ValueError):
+        shares = np.zeros(0, np.float32)
     if shares.ndim != 1 or not len(shares) or not np.all((shares > 0) & (shares < 1)):
         raise ValueError(f"areas are shares of the input between 0 and 1, got {given!r}")
     return shares
 
 
 def _cells(given: int | Sequence[int], inner: Sequence[int]) -> tuple[int, ...]:
-    numbers = [given] * len(inner) if isinstance(given, (int, np.integer)) else list(given)
-    if len(numbers) != len(inner) or any(int(number) < 1 for number in numbers):
-        raise ValueError(f"cells are whole numbers of at least 1 for the axes {tuple(inner)}, got {given!r}")
-    found = tuple(min(int(number), size) for number, size in zip(numbers, inner, strict=True))
+    found = tuple(min(number, size) for number, size in zip(targets.per_axis(given, inner), inner, strict=True))
     if math.prod(found) < 2:
         raise ValueError("a mask of one cell covers all or nothing: take more cells")
     return found

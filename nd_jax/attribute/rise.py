@@ -97,9 +97,9 @@ def rise(
 
 
 def _cells(given: int | Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
-    sizes = tuple(int(size) for size in np.broadcast_to(np.asarray(given), (len(shape),)))
-    if min(sizes) < 1 or any(size > steps for size, steps in zip(sizes, shape, strict=True)):
-        raise ValueError(f"cells are at least 1 and at most the steps {tuple(shape)} along every axis, got {given!r}")
+    sizes = targets.per_axis(given, shape)
+    if any(size > steps for size, steps in zip(sizes, shape, strict=True)):
+        raise ValueError(f"cells are at most the steps {tuple(shape)} along every axis, got {given!r}")
     return sizes
 
 

@@ -128,6 +128,19 @@ def finite(scores: Any, given: str) -> None:
         raise ValueError(f"the network gives scores that are not finite numbers for some of the {given} inputs")
 
 
+def per_axis(given: Any, sizes: Sequence[int]) -> tuple[int, ...]:
+    """Cells along every axis, from one whole number for all or one for each.
+
+    Raises:
+      ValueError: something else.
+    """
+    numbers = list(given) if np.iterable(given) and not isinstance(given, str) else [given] * len(sizes)
+    fine = all(isinstance(number, (int, np.integer)) and not isinstance(number, bool) for number in numbers)
+    if not fine or len(numbers) != len(sizes) or min(numbers) < 1:
+        raise ValueError(f"cells are whole numbers of at least 1 for the axes {tuple(sizes)}, got {given!r}")
+    return tuple(map(int, numbers))
+
+
 def whole(name: str, value: Any) -> int:
     """A whole number of at least 1.
 

@@ -179,7 +179,8 @@ def bands(scale: str, count: int, low: float = 50.0, high: float = 4000.0) -> np
         raise ValueError(f"unknown scale {scale!r}; {nearest(str(scale), _SCALES)}")
     if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
         raise ValueError(f"count must be a whole number of at least 1, got {count!r}")
-    if not 0 <= low < high or (scale == "octave" and low == 0):
+    known = all(isinstance(edge, (int, float, np.number)) for edge in (low, high))
+    if not known or not 0 <= low < high < math.inf or (scale == "octave" and low == 0):
         raise ValueError(f"bands need 0 <= low < high (above 0 for octaves), got low {low!r} and high {high!r}")
     there, back = _SCALES[scale]
     return np.asarray(back(np.linspace(there(float(low)), there(float(high)), count + 1)), np.float64)

@@ -169,7 +169,7 @@ class Plain(nn.Module):
         ({"baseline": "silent"}, ValueError, "unknown baseline 'silent'.*silence"),
         ({"baseline": "noise"}, ValueError, "give key="),
         ({"baseline": "band_mean"}, ValueError, "needs a domain with a time axis"),
-        ({"baseline": "blur", "blur": 0.0}, ValueError, "blur must be above 0"),
+        ({"baseline": "blur", "blur": 0.0}, ValueError, "blur is a finite number of steps above 0"),
         ({"baseline": np.zeros((3, 3))}, ValueError, "a baseline is a name, one number"),
         ({"baseline": np.nan}, ValueError, "finite"),
         ({"chunk_size": 0}, ValueError, "chunk_size"),
