@@ -15,7 +15,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -32,12 +31,10 @@ from nd_jax.experiments.benchmarks.tables import (
     Row,
     Section,
     limit_threads,
-    machine,
-    machine_line,
     peak_resident,
     race,
+    run_parts,
     torch_side,
-    write_blocks,
 )
 
 _SIDE = "--side"
@@ -69,23 +66,9 @@ class Config:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the chosen parts; returns the exit status."""
     config = runtime.command_line(Config, arguments, __doc__)
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    limit_threads(config.threads)
-    about = machine()
-    line = machine_line(about, config.threads)
-    print(line, flush=True)
-    found: dict[str, Section] = {}
-    for name, case in cases(config.tiny).items():
-        if name in config.only:
-            found[name] = beside_captum(name, case, config)
-            print("\n" + found[name].markdown(), flush=True)
-    if config.out:
-        config.out.parent.mkdir(parents=True, exist_ok=True)
-        figures = {name: dict(section.figures) for name, section in found.items()}
-        config.out.write_text(json.dumps({"machine": about, "threads": config.threads, **figures}, indent=1) + "\n")
-    if config.write:
-        blocks = {"machine": line} | {name: section.markdown() for name, section in found.items()}
-        write_blocks(config.write / "attribution.md", blocks)
+    chosen = {name: case for name, case in cases(config.tiny).items() if name in config.only}
+    parts = {name: functools.partial(beside_captum, name, case, config) for name, case in chosen.items()}
+    run_parts(config, parts, "attribution.md")
     return 0
 
 

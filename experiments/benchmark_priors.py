@@ -12,8 +12,7 @@ with a GPU both sides run there.
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
+import functools
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -26,12 +25,9 @@ from nd_jax.experiments.benchmarks.prior_cases import PriorCase, prior_cases
 from nd_jax.experiments.benchmarks.tables import (
     Row,
     Section,
-    limit_threads,
-    machine,
-    machine_line,
     race,
+    run_parts,
     torch_side,
-    write_blocks,
 )
 
 # Beside S2's way ten times is asked for where networks are as small as this.
@@ -61,23 +57,9 @@ class Config:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the chosen parts; returns the exit status."""
     config = runtime.command_line(Config, arguments, __doc__)
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    limit_threads(config.threads)
-    about = machine()
-    line = machine_line(about, config.threads)
-    print(line, flush=True)
-    found: dict[str, Section] = {}
-    for name, case in prior_cases(config.tiny).items():
-        if name in config.only:
-            found[name] = beside_torch(case, config.repeats)
-            print("\n" + found[name].markdown(), flush=True)
-    if config.out:
-        config.out.parent.mkdir(parents=True, exist_ok=True)
-        figures = {name: dict(section.figures) for name, section in found.items()}
-        config.out.write_text(json.dumps({"machine": about, "threads": config.threads, **figures}, indent=1) + "\n")
-    if config.write:
-        blocks = {"machine": line} | {name: section.markdown() for name, section in found.items()}
-        write_blocks(config.write / "generator_priors.md", blocks)
+    chosen = {name: case for name, case in prior_cases(config.tiny).items() if name in config.only}
+    parts = {name: functools.partial(beside_torch, case, config.repeats) for name, case in chosen.items()}
+    run_parts(config, parts, "generator_priors.md")
     return 0
 
 

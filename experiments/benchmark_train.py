@@ -13,6 +13,7 @@ out. The part `accelerator` runs where JAX sees one.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -31,12 +32,10 @@ from nd_jax.experiments.benchmarks.tables import (
     Row,
     Section,
     limit_threads,
-    machine,
-    machine_line,
     peak_resident,
     race,
+    run_parts,
     torch_side,
-    write_blocks,
 )
 
 Part = Literal["dcgan", "wgan", "wavegan", "mel", "devices", "accelerator"]
@@ -66,22 +65,7 @@ class Config:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the chosen parts; returns the exit status."""
     config = runtime.command_line(Config, arguments, __doc__)
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    limit_threads(config.threads)
-    about = machine()
-    line = machine_line(about, config.threads)
-    print(line, flush=True)
-    found: dict[str, Section] = {}
-    for part in config.only:
-        found[part] = PARTS[part](config)
-        print("\n" + found[part].markdown(), flush=True)
-    if config.out:
-        config.out.parent.mkdir(parents=True, exist_ok=True)
-        figures = {part: dict(section.figures) for part, section in found.items()}
-        config.out.write_text(json.dumps({"machine": about, "threads": config.threads, **figures}, indent=1) + "\n")
-    if config.write:
-        blocks = {"machine": line} | {part: section.markdown() for part, section in found.items()}
-        write_blocks(config.write / "training_speed.md", blocks)
+    run_parts(config, {part: functools.partial(PARTS[part], config) for part in config.only}, "training_speed.md")
     return 0
 
 

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -30,12 +28,9 @@ from nd_jax.experiments.benchmarks.cases import Case, discriminator_case, google
 from nd_jax.experiments.benchmarks.tables import (
     Row,
     Section,
-    limit_threads,
-    machine,
-    machine_line,
     race,
+    run_parts,
     torch_side,
-    write_blocks,
 )
 
 Part = Literal["import", "discriminator", "mel", "googlenet", "digits", "sweep", "growth", "chunks", "accelerator"]
@@ -72,25 +67,13 @@ class Config:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the chosen parts; returns the exit status."""
     config = runtime.command_line(Config, arguments, __doc__)
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    limit_threads(config.threads)
-    about = machine()
-    line = machine_line(about, config.threads)
-    print(line, flush=True)
-    found: dict[str, Section] = {}
-    for part in config.only:
-        found[part] = PARTS[part](config)
-        print("\n" + found[part].markdown(), flush=True)
-    if config.out:
-        config.out.parent.mkdir(parents=True, exist_ok=True)
-        figures = {part: dict(section.figures) for part, section in found.items()}
-        config.out.write_text(json.dumps({"machine": about, "threads": config.threads, **figures}, indent=1) + "\n")
-    if config.write:
-        blocks = {"machine": line} | {part: section.markdown() for part, section in found.items()}
+
+    def plot(found: Mapping[str, Section], blocks: dict[str, str]) -> None:
         if "growth" in found:
-            scale.plot_growth(found["growth"].figures, config.write / "images" / "units_per_second.png")
+            scale.plot_growth(found["growth"].figures, config.write / "images" / "units_per_second.png")  # type: ignore[operator]
             blocks["growth"] += "\n\n![Units per second against units optimised together](images/units_per_second.png)"
-        write_blocks(config.write / "speed.md", blocks)
+
+    run_parts(config, {part: functools.partial(PARTS[part], config) for part in config.only}, "speed.md", plot)
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import os
 import pathlib
 import platform
@@ -132,6 +133,40 @@ def limit_threads(threads: int) -> None:
         import torch
 
         torch.set_num_threads(threads)
+
+
+def run_parts(
+    config: Any,
+    parts: Mapping[str, Callable[[], Section]],
+    document: str,
+    finish: Callable[[Mapping[str, Section], dict[str, str]], None] | None = None,
+) -> None:
+    """What all benchmarks do: runs the chosen parts, prints their tables, writes figures and documents.
+
+    Args:
+      config: with `threads`, `out` and `write`.
+      parts: {name: what is run}, in order.
+      document: the file of `config.write` whose blocks are brought up to date.
+      finish: called with the sections and the blocks before these are written.
+    """
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    limit_threads(config.threads)
+    about = machine()
+    line = machine_line(about, config.threads)
+    print(line, flush=True)
+    found: dict[str, Section] = {}
+    for name, run in parts.items():
+        found[name] = run()
+        print("\n" + found[name].markdown(), flush=True)
+    if config.out:
+        config.out.parent.mkdir(parents=True, exist_ok=True)
+        figures = {name: dict(section.figures) for name, section in found.items()}
+        config.out.write_text(json.dumps({"machine": about, "threads": config.threads, **figures}, indent=1) + "\n")
+    if config.write:
+        blocks = {"machine": line} | {name: section.markdown() for name, section in found.items()}
+        if finish is not None:
+            finish(found, blocks)
+        write_blocks(config.write / document, blocks)
 
 
 def _processor() -> str:

@@ -23,8 +23,7 @@ from nd_jax.attribute.baselines import NEIGHBOURS, baseline_of
 from nd_jax.attribute.removal import Way
 from nd_jax.attribute.spectra import TimeFrequency
 from nd_jax.attribute.sweep import Job, prepared, sweep
-from nd_jax.attribute.windows import Grid, grid
-from nd_jax.domain import Waveform
+from nd_jax.attribute.windows import Grid, laid
 from nd_jax.network import Network
 
 
@@ -83,11 +82,10 @@ def occlusion(
         raise ValueError(f"recompute is True, False or None for what is less work, not {recompute!r}")
     values, several = targets.inputs(network, x)
     goal, own = targets.bound(network, target, len(values))
-    seen: Any = network.input
-    if isinstance(seen, Waveform) and frequency is not None:
-        seen = TimeFrequency(seen, n_fft)
-    windows = grid(
-        seen,
+    windows, seen = laid(
+        network.input,
+        len(values),
+        n_fft,
         window=window,
         stride=stride,
         time=time,
@@ -95,10 +93,8 @@ def occlusion(
         frequency=frequency,
         frequency_stride=frequency_stride,
     )
-    if windows.clips not in (1, len(values)):
-        raise ValueError(f"there are edges for {windows.clips} clips, and {len(values)} clips")
     instead = baseline_of(network.input, values, baseline, key=key, blur=blur)
-    way: Way = seen if seen is not network.input else "values"
+    way: Way = seen if isinstance(seen, TimeFrequency) else "values"
     if isinstance(baseline, str) and baseline == NEIGHBOURS:
         if way != "values":
             raise ValueError("baseline 'neighbours' is for values, not for the short-time spectrum of a waveform")

@@ -27,8 +27,7 @@ from nd_jax.attribute.baselines import NEIGHBOURS, baseline_of
 from nd_jax.attribute.removal import Way, covered
 from nd_jax.attribute.spectra import TimeFrequency
 from nd_jax.attribute.sweep import prepared
-from nd_jax.attribute.windows import Grid, grid
-from nd_jax.domain import Waveform
+from nd_jax.attribute.windows import Grid, laid
 from nd_jax.network import Network
 from nd_jax.runtime import progress_bar
 
@@ -130,11 +129,10 @@ def redundancy(
         raise ValueError("baseline 'neighbours' belongs to single windows: it is for occlusion only")
     clips, several = targets.inputs(network, x)
     goal, own = targets.bound(network, target, len(clips))
-    seen: Any = network.input
-    if isinstance(seen, Waveform) and frequency is not None:
-        seen = TimeFrequency(seen, n_fft)
-    windows = grid(
-        seen,
+    windows, seen = laid(
+        network.input,
+        len(clips),
+        n_fft,
         window=window,
         stride=stride,
         time=time,
@@ -142,12 +140,10 @@ def redundancy(
         frequency=frequency,
         frequency_stride=frequency_stride,
     )
-    if windows.clips not in (1, len(clips)):
-        raise ValueError(f"there are edges for {windows.clips} clips, and {len(clips)} clips")
     count = len(windows)
     if count < 2:
         raise ValueError("redundancy needs at least 2 windows, and these settings give 1")
-    way: Way = seen if seen is not network.input else "values"
+    way: Way = seen if isinstance(seen, TimeFrequency) else "values"
     instead = prepared(clips, baseline_of(network.input, clips, baseline, key=key), way)
     lanes = 1 if own is not None else len(goal)
     chosen = min(int(candidates), count)

@@ -15,7 +15,7 @@ import numpy as np
 
 from nd_jax.attribute.spectra import TimeFrequency
 from nd_jax.audio import hz_to_mel, mel_to_hz
-from nd_jax.domain import Domain
+from nd_jax.domain import Domain, Waveform
 from nd_jax.runtime import nearest
 
 # {name: (Hz to where a band is, and back)}
@@ -160,6 +160,26 @@ def grid(
         else:
             parts.append(_steps(domain, axis, np.zeros(1, int), np.full(1, shape[axis])))
     return _checked(parts)
+
+
+def laid(domain: Domain, clips: int, n_fft: int, **given: Any) -> tuple[Grid, Domain | TimeFrequency]:
+    """Windows over inputs, and what they lie over: the domain, or for bands of a waveform its short-time spectrum.
+
+    Args:
+      domain: of the inputs.
+      clips: how many inputs there are.
+      n_fft: samples of a frame of that spectrum.
+      **given: see `grid`.
+
+    Raises:
+      ValueError: as `grid`, or edges for another number of clips.
+    """
+    waves = isinstance(domain, Waveform) and given.get("frequency") is not None
+    seen: Any = TimeFrequency(domain, n_fft) if waves else domain  # type: ignore[arg-type]
+    windows = grid(seen, **given)
+    if windows.clips not in (1, clips):
+        raise ValueError(f"there are edges for {windows.clips} clips, and {clips} clips")
+    return windows, seen
 
 
 def bands(scale: str, count: int, low: float = 50.0, high: float = 4000.0) -> np.ndarray:

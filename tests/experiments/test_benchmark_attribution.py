@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from nd_jax.experiments import benchmark_attribution
-from nd_jax.experiments.benchmarks import attribution_cases
+from nd_jax.experiments.benchmarks import attribution_cases, tables
 
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch):
-    monkeypatch.setattr(benchmark_attribution, "limit_threads", lambda threads: None)
+    monkeypatch.setattr(tables, "limit_threads", lambda threads: None)
     monkeypatch.setattr(attribution_cases, "BATCHES", (8,))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nd_jax.experiments import benchmark_priors
+from nd_jax.experiments.benchmarks import tables
 from nd_jax.experiments.benchmarks.prior_cases import prior_cases
 
 
@@ -33,7 +34,7 @@ def test_every_contender_finds_the_same(name):
 
 
 def test_tables_reach_the_document(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(benchmark_priors, "limit_threads", lambda threads: None)
+    monkeypatch.setattr(tables, "limit_threads", lambda threads: None)
     (tmp_path / "generator_priors.md").write_text(
         "".join(f"<!-- {n} -->\nold\n<!-- /{n} -->\n" for n in ("machine", "mnist"))
     )

@@ -13,7 +13,7 @@ import pytest
 
 from nd_jax.domain import Image
 from nd_jax.experiments import benchmark_train
-from nd_jax.experiments.benchmarks import gan_cases
+from nd_jax.experiments.benchmarks import gan_cases, tables
 from nd_jax.training import gan
 
 
@@ -68,7 +68,7 @@ class Dense(nn.Module):
 
 
 def test_parts_print_tables_and_fill_documents(tmp_path: pathlib.Path, capsys, monkeypatch):
-    monkeypatch.setattr(benchmark_train, "limit_threads", lambda threads: None)
+    monkeypatch.setattr(tables, "limit_threads", lambda threads: None)
     monkeypatch.setattr(benchmark_train, "torch_side", lambda say=True: None)
     names = ("dcgan", "machine", "accelerator")
     (tmp_path / "training_speed.md").write_text("".join(f"<!-- {name} -->\nold\n<!-- /{name} -->\n" for name in names))

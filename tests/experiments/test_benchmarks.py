@@ -56,7 +56,7 @@ def test_every_contender_finds_the_same(name):
 
 
 def test_parts_print_tables_and_fill_documents(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(benchmark_visualize, "limit_threads", lambda threads: None)
+    monkeypatch.setattr(tables, "limit_threads", lambda threads: None)
     names = ("import", "machine", "discriminator")
     document = "".join(f"<!-- {name} -->\nold\n<!-- /{name} -->\n" for name in names)
     (tmp_path / "speed.md").write_text(document)
