@@ -21,14 +21,14 @@ Block b works at start * 2 ** (b - 1) places with f(b) = min(fmap_base / 2 ** (b
 | block1/conv0 ... relu1     | (1, 1, f(0))                  | what both heads read                                   |
 | logits, pitch              | (1,), (classes,)              | score; which pitch it hears                            |
 
-`progress` is how far the network has grown: at b - 1 block b is the last one, between it is faded in. Convolutions have
-the equalised learning rate: kernels are stored unscaled, about 1 in size, and multiplied when they are used.
+`progress` is how far the network has grown: at b - 1 block b is the last one, between it is faded in. The layers
+are in `gansynth_layers`.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -38,14 +38,25 @@ import numpy as np
 
 from nd_jax.audio.mel_if import NORMAL_OFFSET, NORMAL_SCALE
 from nd_jax.networks import conditional
-from nd_jax.networks.conv import conv_general_dilated
-from nd_jax.networks.layers import MinibatchDeviation, Relu, Tanh
+from nd_jax.networks.gansynth_layers import (
+    Blend,
+    DiscriminatorBlock,
+    EqualDense,
+    FromRgb,
+    GeneratorBlock,
+    Normalise,
+    PixelNorm,
+    ToRgb,
+    constants,
+    enlarge,
+    is_nothing,
+    shrink,
+)
+from nd_jax.networks.layers import MinibatchDeviation
 
 # From (log-mel power, instantaneous frequency) to about -0.8 ... 0.8: silence, log(1e-6), is at -0.8.
 GAIN = NORMAL_SCALE
 OFFSET = NORMAL_OFFSET
-_KERNEL = (3, 3)
-_NUMBERS = ("NHWC", "HWIO", "NHWC")
 
 Progress = float | jax.Array
 
@@ -91,23 +102,6 @@ def discriminator_share(progress: Progress, block: int) -> Any:
     return jnp.clip(block - 1 - progress, 0.0, 1.0)
 
 
-def enlarge(x: jax.Array, factor: int) -> jax.Array:
-    """Every place `factor` times in both directions: (batch, h, w, c) -> (batch, h * factor, w * factor, c)."""
-    if factor == 1:
-        return x
-    batch, height, width, count = x.shape
-    spread = jnp.broadcast_to(x[:, :, None, :, None, :], (batch, height, factor, width, factor, count))
-    return spread.reshape(batch, height * factor, width * factor, count)
-
-
-def shrink(x: jax.Array, factor: int) -> jax.Array:
-    """The mean over squares of `factor` places: (batch, h, w, c) -> (batch, h / factor, w / factor, c)."""
-    if factor == 1:
-        return x
-    batch, height, width, count = x.shape
-    return x.reshape(batch, height // factor, factor, width // factor, factor, count).mean(axis=(2, 4))
-
-
 def blend(x: jax.Array, progress: Progress, grown: int, blocks: int) -> jax.Array:
     """Real pictures with as much detail as the generator's have by now, so that detail gives nobody away.
 
@@ -122,176 +116,10 @@ def blend(x: jax.Array, progress: Progress, grown: int, blocks: int) -> jax.Arra
     """
     total = jnp.zeros_like(x)
     for block, share in enumerate(generator_shares(progress, grown), start=1):
-        if not _is_nothing(share):
+        if not is_nothing(share):
             factor = 2 ** (blocks - block)
             total = total + share * enlarge(shrink(x, factor), factor)
     return total
-
-
-def _is_nothing(share: Any) -> bool:
-    """Whether a share is known to be 0 before anything runs."""
-    return isinstance(share, float) and share == 0.0
-
-
-# --- layers -----------------------------------------------------------------------------------------------------------
-
-
-class PixelNorm(nn.Module):
-    """Every place has the root mean square 1 over its channels."""
-
-    epsilon: float = 1e-8
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(..., channels); the shape stays."""
-        return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + self.epsilon)
-
-
-class EqualConv(nn.Module):
-    """Convolution of stride 1 with the equalised learning rate (Karras et al. 2018, section 4.1).
-
-    Attributes:
-      features: number of output channels.
-      kernel_size: (height, width).
-      padding: "SAME", "VALID", or "PLACES": the input is one place, and the output kernel_size places, each with
-        weights of its own. That is a convolution of the input with kernel_size - 1 zeros all around it.
-      slope: of the leaky ReLU that follows, 1 for none; the weights are scaled by sqrt(2 / ((1 + slope^2) fan_in)). The
-        originals say 0 where 0.2 follows.
-
-    Parameters: `kernel` (height, width, in, out), unscaled; `bias` (out,).
-    """
-
-    features: int
-    kernel_size: tuple[int, int] = _KERNEL
-    padding: str = "SAME"
-    slope: float = 0.0
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(batch, height, width, in), or (batch, in) for "PLACES" -> (batch, height', width', features)."""
-        shape = (*self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.normal(1.0), shape, jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
-        kernel = kernel * _scale(shape, self.slope)
-        if self.padding == "PLACES":
-            # Place (i, j) meets the one input that is not 0 at tap (height - 1 - i, width - 1 - j).
-            flipped = jnp.flip(kernel, (0, 1)).transpose(2, 0, 1, 3).reshape(x.shape[-1], -1)
-            y = (x @ flipped).reshape(x.shape[0], *self.kernel_size, self.features)
-        else:
-            y = conv_general_dilated(x, kernel, (1, 1), self.padding, dimension_numbers=_NUMBERS)
-        return y + bias[None, None, None, :]
-
-
-class EqualDense(nn.Module):
-    """Linear layer with the equalised learning rate, scaled by sqrt(1 / fan_in).
-
-    Parameters: `kernel` (in, out), unscaled; `bias` (out,).
-    """
-
-    features: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(batch, in) -> (batch, features)."""
-        shape = (x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.normal(1.0), shape, jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
-        return x @ (kernel * _scale(shape, 1.0)) + bias[None, :]
-
-
-def _scale(shape: tuple[int, ...], slope: float) -> np.float32:
-    return np.float32(np.sqrt(2.0 / ((1.0 + slope**2) * np.prod(shape[:-1], dtype=np.float64))))
-
-
-class GeneratorBlock(nn.Module):
-    """Two convolutions, each with leaky ReLU and then pixel norm; but for the first block, at twice the resolution."""
-
-    features: int
-    start: tuple[int, int] | None
-    slope: float
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(batch, latent) with `start`, else (batch, h, w, c) -> (batch, height, width, features)."""
-        for index in (0, 1):
-            if index or self.start is None:
-                layer = EqualConv(self.features, name=f"conv{index}")
-                x = layer(x if index else enlarge(x, 2))
-            else:
-                x = EqualConv(self.features, self.start, "PLACES", name="conv0")(x)
-            x = PixelNorm(name=f"norm{index}")(Relu(self.slope, name=f"relu{index}")(x))
-        return x
-
-
-class DiscriminatorBlock(nn.Module):
-    """Two convolutions with leaky ReLUs, halved; the second one of block 1 is as large as its input instead."""
-
-    features: tuple[int, int]
-    start: tuple[int, int] | None
-    slope: float
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(batch, h, w, c) -> (batch, h / 2, w / 2, features), or (batch, 1, 1, features) with `start`."""
-        x = Relu(self.slope, name="relu0")(EqualConv(self.features[0], name="conv0")(x))
-        if self.start is None:
-            x = EqualConv(self.features[1], name="conv1")(x)
-        else:
-            x = EqualConv(self.features[1], self.start, "VALID", name="conv1")(x)
-        x = Relu(self.slope, name="relu1")(x)
-        return shrink(x, 2) if self.start is None else x
-
-
-class ToRgb(nn.Module):
-    """A block's picture, -1 ... 1."""
-
-    features: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(batch, h, w, c) -> (batch, h, w, features)."""
-        return Tanh(name="tanh")(EqualConv(self.features, (1, 1), slope=1.0, name="conv")(x))
-
-
-class FromRgb(nn.Module):
-    """What a block reads from the picture."""
-
-    features: int
-    slope: float
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(batch, h, w, c) -> (batch, h, w, features)."""
-        return Relu(self.slope, name="relu")(EqualConv(self.features, (1, 1), name="conv")(x))
-
-
-class Blend(nn.Module):
-    """The pictures of all blocks, enlarged, by their shares."""
-
-    def __call__(self, pictures: Sequence[jax.Array], shares: Sequence[Any], blocks: int) -> jax.Array:
-        """(batch, h, w, c) a block -> (batch, height, width, c)."""
-        total: Any = None
-        for block, (picture, share) in enumerate(zip(pictures, shares, strict=True), start=1):
-            # The first is always there, so that there is a picture whatever the shares are.
-            if total is None or not _is_nothing(share):
-                part = share * enlarge(picture, 2 ** (blocks - block))
-                total = part if total is None else total + part
-        return total
-
-
-class Normalise(nn.Module):
-    """Data units to -1 ... 1, cut there."""
-
-    gain: tuple[float, ...]
-    offset: tuple[float, ...]
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(batch, height, width, channels); the shape stays."""
-        gain, offset = _constants(self.gain, self.offset)
-        return jnp.clip(gain * x + offset, -1.0, 1.0)
-
-
-def _constants(gain: Sequence[float], offset: Sequence[float]) -> tuple[jax.Array, jax.Array]:
-    return jnp.asarray(gain, jnp.float32)[None, None, None], jnp.asarray(offset, jnp.float32)[None, None, None]
 
 
 # --- players ----------------------------------------------------------------------------------------------------------
@@ -345,7 +173,7 @@ class Generator(nn.Module):
             x = GeneratorBlock(features, self.start if block == 1 else None, self.slope, name=f"block{block}")(x)
             pictures.append(ToRgb(len(self.gain), name=f"to_rgb{block}")(x))
         x = Blend(name="blend")(pictures, generator_shares(progress, grown), self.blocks)
-        gain, offset = _constants(self.gain, self.offset)
+        gain, offset = constants(self.gain, self.offset)
         return (x - offset) / gain
 
 
@@ -406,7 +234,7 @@ class Discriminator(nn.Module):
             features = (count[block], count[block - 1])
             x = DiscriminatorBlock(features, None, self.slope, name=f"block{block}")(x)
             share = discriminator_share(progress, block)
-            if not _is_nothing(share):
+            if not is_nothing(share):
                 x = share * read[block - 1] + (1.0 - share) * x
         x = MinibatchDeviation(1e-6, constant_mean=True, name="deviation")(x, None if train else self.deviation)
         x = DiscriminatorBlock((count[1], count[0]), self.start, self.slope, name="block1")(x)
