@@ -202,14 +202,9 @@ def exemplars(
         for layer, values in found.items():
             means[layer][rows] = np.asarray(values)[: len(rows)]
 
-    ranks = {layer: _ranks(count, quantiles, shape[-1]) for layer, shape in shapes.items()}
-    clips, activations = {}, {}
+    ranks, clips, activations = {}, {}, {}
     for layer, values in means.items():
-        order = np.argsort(-np.nan_to_num(values, nan=-np.inf), axis=0, kind="stable")
-        shown = ranks[layer] >= 0
-        picked = np.take_along_axis(order, np.maximum(ranks[layer], 0).T, axis=0).T
-        clips[layer] = np.where(shown, picked, -1)
-        activations[layer] = np.where(shown, np.take_along_axis(values, picked.T, axis=0).T, np.nan).astype(np.float32)
+        ranks[layer], clips[layer], activations[layer] = ranked(values, quantiles)
     kept = np.unique(np.concatenate([index[index >= 0] for index in clips.values()]))
 
     curves: dict[str, np.ndarray] = {}
@@ -239,6 +234,15 @@ def exemplars(
         seconds=seconds,
         names=tuple(str(names[clip]) if names is not None else f"clip {clip}" for clip in kept),
     )
+
+
+def ranked(values: np.ndarray, quantiles: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Activations (clips, units) -> ranks, clips and activations at quantiles, (units, q) each; see `Exemplars`."""
+    ranks = _ranks(len(values), quantiles, values.shape[1])
+    order = np.argsort(-np.nan_to_num(values, nan=-np.inf), axis=0, kind="stable")
+    picked = np.take_along_axis(order, np.maximum(ranks, 0).T, axis=0).T
+    activations = np.where(ranks >= 0, np.take_along_axis(values, picked.T, axis=0).T, np.nan)
+    return ranks, np.where(ranks >= 0, picked, -1), activations.astype(np.float32)
 
 
 def _bank(domain: Domain, waves: Any, inputs: Any, sample_rate: int | None) -> tuple[np.ndarray, Any, float]:

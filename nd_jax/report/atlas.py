@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 from nd_jax import taps
 from nd_jax.domain import Domain
 from nd_jax.report import pictures, recipe
+from nd_jax.report.generated import Drawn
 from nd_jax.report.layers import Collected, collect
 from nd_jax.report.natural import Natural
-from nd_jax.report.page import Page, ramp
+from nd_jax.report.page import OF_GENERATORS, PARTS, Page, ramp
 from nd_jax.report.sounds import LOUDNESS
 from nd_jax.report.training import Course, Moment
 from nd_jax.report.trust import Cards
@@ -81,13 +82,14 @@ def atlas(
       MissingExtraError: matplotlib or Pillow is not installed.
     """
     runs = _runs(results)
-    domain = runs[0].domain
     network = next((run.network for run in runs if run.network is not None), None)
+    drawn = Drawn(runs[0])
+    domain = drawn.domain
     if exemplars is not None and tuple(exemplars.inputs.shape[1:]) != domain.shape:
         raise ValueError(
             f"exemplars are of shape {exemplars.inputs.shape[1:]}, but the results of shape {domain.shape}"
         )
-    first = domain.picture(Lane(runs[0], 0, "").example())
+    first = drawn.picture(Lane(runs[0], 0, "").example())
     if first is None:
         raise ValueError(f"a domain of kind {domain.kind!r} has nothing to draw, so there is no atlas of it")
     for module in ("matplotlib", "PIL.Image"):
@@ -117,6 +119,7 @@ def atlas(
             "title": str(name),
             "card": card_line(network.card if network is not None else {}),
             "about": _about(runs, found, domain),
+            "made": None if drawn.generator is None else ("pitch" if drawn.pitches else "class"),
             "command": command,
             "progress": _progress(found, seconds_left),
             "sound": found.sound,
@@ -128,7 +131,8 @@ def atlas(
             "layers": found.layers,
             "others": found.others,
         }
-        return page.finish(index, title=str(name))
+        parts = PARTS if drawn.generator is None else (*PARTS, *OF_GENERATORS)
+        return page.finish(index, title=str(name), parts=parts)
     except BaseException:
         page.discard()
         raise

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
+from nd_jax.report.generated import Drawn
 from nd_jax.report.pictures import Theme, to_html
 from nd_jax.report.sounds import at_playback_level, sounds
-from nd_jax.report.units import Lane
+from nd_jax.report.units import Lane, at
 
 if TYPE_CHECKING:
     from nd_jax.visualize.result import Visualization
@@ -29,11 +30,15 @@ def html_for(result: Visualization, *, most: int = _MOST, theme: Theme = "light"
     """
     lanes = [Lane(result, place, "") for place in range(min(len(result.labels), most))]
     shown = [(lane, rank) for lane in lanes if not lane.dead for rank in range(len(lane.order))][:most]
-    examples = [lane.example(rank) for lane, rank in shown]
-    drawn = [result.domain.picture(example) for example in examples]
+    as_drawn = Drawn(result)
+    made: Any = None
+    if shown:
+        examples = [lane.example(rank) for lane, rank in shown]
+        made = as_drawn.made(jax.tree.map(lambda *leaves: np.stack(leaves), *examples))
+    drawn = [as_drawn.domain.picture(at(made, place)) for place in range(len(shown))]
     if not lanes or (drawn and drawn[0] is None):
         return f"<pre>{html.escape(repr(result))}</pre>"
-    heard = sounds(result.domain, jax.tree.map(lambda *leaves: np.stack(leaves), *examples)) if examples else None
+    heard = sounds(as_drawn.domain, made) if shown else None
     ready = [] if heard is None else [at_playback_level(sound) for sound in heard]
     titles = []
     for place, (lane, rank) in enumerate(shown):

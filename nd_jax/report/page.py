@@ -22,6 +22,8 @@ from nd_jax.report.pictures import colour_table
 MARKER = "made-by-nd_jax"
 # Panels of a unit's or a layer's page that stand in files of their own.
 PARTS = ("trust", "weights", "training", "explain")
+# And that which pages of generators have beside these.
+OF_GENERATORS = ("latent",)
 _KEPT = "kept.json"
 _CONTENT = re.compile(r"atlas-[0-9a-f]{8}")
 _DRAFT = re.compile(r"\.index-[0-9a-f]{8}\.html")

@@ -34,20 +34,26 @@ def sources(
       network: what `nd_jax.load` takes; by default the shipped checkpoint of that name, where there is one.
       files: the name of each lane's npz file.
     """
+    from nd_jax.visualize import asking
+
     lines, arguments = _settings(run)
+    if asking.MARK in run.manifest:
+        arguments = [text for text in arguments if text.split("=")[0] not in asking.FIXED]
     head = ["import jax", "import nd_jax as nd", "", f"network = {_network(run, network)}"]
     found = []
     for place, lane in enumerate(lanes):
         replicate = int(run.replicates[lane])
         before, objective = _lane_objective(run, lane)
-        own = ["network", objective, *arguments] + ([f"replicates={replicate + 1}"] if replicate else [])
+        own = ["network", objective, *_classes(run), *arguments]
+        own += [f"replicates={replicate + 1}"] if replicate else []
         scale = 1.0 if run.scale is None else float(run.scale[lane])
         own += [] if scale == 1 else [f"scale={scale!r}"]
         own += [] if run.strengths is None else [f"strengths={[float(value) for value in run.strengths[lane]]}"]
         if run.starts and run.starts[lane].startswith("probe"):
             before.append("probes = ...  # this unit was started from a probing input: put those of the run here")
             own.append("probes=probes")
-        call = ["result = nd.visualize_batch(", *(f"    {argument}," for argument in own), ")"]
+        name = "nd.visualize.at_classes" if asking.MARK in run.manifest else "nd.visualize_batch"
+        call = [f"result = {name}(", *(f"    {argument}," for argument in own), ")"]
         ending = [f"result = result.select([{replicate}])"] if replicate else []
         if _is_nearby(run):
             base = f"{_ARRAYS}'start/base']"
@@ -60,6 +66,16 @@ def sources(
         top = [*head[:1], "import numpy", *head[1:]] if any("numpy." in line for line in written) else head
         found.append("\n".join([*top, *written]))
     return found
+
+
+def _classes(run: Visualization) -> list[str]:
+    """The arguments that a call of `at_classes` has beside those of `visualize_batch`."""
+    from nd_jax.visualize import asking
+
+    classes = run.manifest.get(asking.MARK)
+    if classes is None:
+        return []
+    return [repr([int(number) for number in classes]), *([] if asking.projects(run.manifest) else ["project=False"])]
 
 
 def kept_arrays(run: Visualization, lane: int) -> dict[str, np.ndarray]:

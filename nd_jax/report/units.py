@@ -19,6 +19,7 @@ import numpy as np
 
 from nd_jax.domain import Picture, Sound
 from nd_jax.report import pictures, recipe
+from nd_jax.report.generated import Drawn
 from nd_jax.report.natural import played
 from nd_jax.report.page import Page, fingerprint
 from nd_jax.report.sounds import Played, at_playback_level, brightness, encode_wav, pitch, sounds
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 DEAD, OWN = "dead", "own"
 _THUMB = (96, 128)
 _SILENT = {"silent": True, "seconds": 0, "gain": 0, "limited": 0}
+# Lanes for which a generator makes what is drawn, at a time.
+_TOGETHER = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +97,21 @@ class Lane:
         return fingerprint(common, *leaves, *steps, np.asarray(self.run.history)[:, self.place], *words)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class _View:
+    """What is drawn and played of a lane.
+
+    Attributes:
+      drawn: its inputs, or what a generator makes of them, by rank.
+      steps: likewise its first input at the snapshots.
+      sounds: of `drawn`; None where nothing is heard.
+    """
+
+    drawn: list[Any]
+    steps: list[Any]
+    sounds: list[Sound] | None
+
+
 def at(tree: Any, index: Any) -> Any:
     """The part of every leaf of a tree at an index, as numpy arrays."""
     return jax.tree.map(lambda leaf: np.asarray(leaf)[index], tree)
@@ -112,6 +130,7 @@ class Files:
         self.page, self.run, self.cards = page, run, cards
         self.manifest = json.dumps(dict(run.manifest), default=str)
         self.percentiles = run.norm_percentile()
+        self.shown = Drawn(run)
 
     def of(self, lanes: Sequence[Lane]) -> Iterator[dict[str, Any]]:
         """What is known about each lane: its `row` in the grid and its `entry` in the details."""
@@ -120,12 +139,38 @@ class Files:
         names = [lane.fingerprint(common) for lane in lanes]
         kept = [self.page.recall(name, lane.stem) for name, lane in zip(names, lanes, strict=True)]
         fresh = [lane for lane, about in zip(lanes, kept, strict=True) if about is None and not lane.dead]
-        made = self._sounds(fresh)
+        views = self._views(fresh) if self.shown.generator is None else self._made(fresh)
         for lane, name, about in zip(lanes, names, kept, strict=True):
             if about is None:
-                about = self._dead(lane) if lane.dead else self._alive(lane, made)
+                about = self._dead(lane) if lane.dead else self._alive(lane, next(views))
                 self.page.remember(name, lane.stem, about.pop("endings"), about)
             yield about
+
+    def _views(self, lanes: Sequence[Lane]) -> Iterator[_View]:
+        """Inputs that are drawn as they are; their sounds are made in the background."""
+        made = self._sounds(lanes)
+        for lane in lanes:
+            yield _View(
+                [lane.example(rank) for rank in range(len(lane.order))],
+                [lane.snapshot(step) for step in range(len(self.run.snapshot_steps))],
+                None if made is None else [next(made) for _ in lane.order],
+            )
+
+    def _made(self, lanes: Sequence[Lane]) -> Iterator[_View]:
+        """What a generator makes of inputs, of some lanes at a time: they would fill the memory."""
+        for first in range(0, len(lanes), _TOGETHER):
+            group = lanes[first : first + _TOGETHER]
+            given = [lane.example(rank) for lane in group for rank in range(len(lane.order))]
+            moments = range(len(self.run.snapshot_steps))
+            before = [lane.snapshot(step) for lane in group for step in moments]
+            made = self.shown.made(jax.tree.map(lambda *leaves: np.stack(leaves), *given, *before))
+            heard = sounds(self.shown.domain, at(made, slice(len(given))))
+            place, step = 0, len(given)
+            for lane in group:
+                drawn = [at(made, place + rank) for rank in range(len(lane.order))]
+                steps = [at(made, step + moment) for moment in moments]
+                yield _View(drawn, steps, None if heard is None else [next(heard) for _ in drawn])
+                place, step = place + len(drawn), step + len(steps)
 
     def _sounds(self, lanes: Sequence[Lane]) -> Iterator[Sound] | None:
         """The sounds of all inputs of some lanes, one after the other."""
@@ -146,13 +191,13 @@ class Files:
         entry = {**self._steps(lane), "history": self._history(lane), "files": {"npz": size}}
         return {"row": row, "entry": entry, "sounds": False, "thumb": False, "endings": [".npz"]}
 
-    def _alive(self, lane: Lane, made: Iterator[Sound] | None) -> dict[str, Any]:
+    def _alive(self, lane: Lane, view: _View) -> dict[str, Any]:
         rows: list[dict[str, Any]] = []
         endings: list[str] = []
-        for rank in range(len(lane.order)):
-            picture = self.run.domain.picture(lane.example(rank))
+        for rank, drawn in enumerate(view.drawn):
+            picture = self.shown.domain.picture(drawn)
             assert picture is not None
-            ready = None if made is None else at_playback_level(next(made))
+            ready = None if view.sounds is None else at_playback_level(view.sounds[rank])
             suffix = f".{rank + 1}" if rank else ""
             rows.append(self._shown(lane, rank, suffix, picture, ready, endings))
         first = rows[0]
@@ -161,19 +206,19 @@ class Files:
             **self._steps(lane),
             **({} if began == OWN else {"start": began}),
             **self._latent(lane),
+            **self._asked(lane, rows),
             "history": self._history(lane),
             "files": first.pop("files"),
         }
         if len(rows) > 1:
             entry["others"] = [{**row, "rank": rank} for rank, row in enumerate(rows) if rank]
-        count = len(self.run.snapshot_steps)
-        if count:
-            strip = [self.run.domain.picture(lane.snapshot(step)) for step in range(count)]
+        if view.steps:
+            strip = [self.shown.domain.picture(step) for step in view.steps]
             small = [pictures.indexed(pictures.shrink(one, *_THUMB)) for one in strip if one is not None]
             self.page.add(f"{lane.stem}.strip.png", pictures.encode_png(np.concatenate(small)))
             endings.append(".strip.png")
             entry["strip"] = {"steps": entry["history"][0], "scores": entry["history"][1]}
-        has = {"sounds": made is not None, "thumb": ".thumb.png" in endings}
+        has = {"sounds": view.sounds is not None, "thumb": ".thumb.png" in endings}
         return {"row": first, "entry": entry, **has, "endings": endings}
 
     def _shown(
@@ -192,15 +237,16 @@ class Files:
             add("npz", self._arrays(lane, picture))
         add("png", pictures.png(picture))
         about = played(ready) if ready is not None else dict(_SILENT)
+        heard = None if ready is None or ready.silent else _rounded(pitch(ready.sound))
         if rank:
-            return {"score": lane.score(rank), "files": files, **about}
+            return {"score": lane.score(rank), "pitch": heard, "files": files, **about}
         small = pictures.shrink(picture, *_THUMB)
         if small is not picture:
             self.page.add(f"{lane.stem}.thumb.png", pictures.png(small))
             endings.append(".thumb.png")
         return {
             "score": lane.score(),
-            "pitch": None if ready is None or ready.silent else _rounded(pitch(ready.sound)),
+            "pitch": heard,
             "bright": _rounded(_brightness(picture, ready)),
             "look": base64.b64encode(look(picture)).decode("ascii"),
             "files": files,
@@ -211,7 +257,19 @@ class Files:
         """How usual a generator's latent is by its length; nothing where there is none."""
         if self.percentiles is None:
             return {}
-        return {"latent": round(float(np.atleast_1d(self.percentiles[lane.place])[lane.order[0]]), 1)}
+        percentile = round(float(np.atleast_1d(self.percentiles[lane.place])[lane.order[0]]), 1)
+        return {"latent": percentile, **self.shown.latent(lane.example())}
+
+    def _asked(self, lane: Lane, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """What a generator was asked for and what came of it, a row a class; nothing of a generator without classes."""
+        asked = [self.shown.asked(lane.example(rank)) for rank in range(len(rows))]
+        if not all(asked):
+            return {}
+        ranked = sorted(range(len(rows)), key=lambda rank: int(lane.example(rank)["label"]))
+        found = [
+            {**asked[rank], "rank": rank, **{name: rows[rank][name] for name in ("score", "pitch")}} for rank in ranked
+        ]
+        return {"asked": asked[0]["name"], **({"classes": found} if len({each["name"] for each in found}) > 1 else {})}
 
     def _history(self, lane: Lane) -> list[list[Any]]:
         return [list(self.run.snapshot_steps), [_finite(value) for value in lane.history()]]

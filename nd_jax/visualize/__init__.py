@@ -2,6 +2,7 @@
 
 from nd_jax.visualize import objectives, parameterizations, penalties, presets, transforms, trust
 from nd_jax.visualize.adversarial import Adversarial, Blend, adversarial, blend
+from nd_jax.visualize.asking import at_classes
 from nd_jax.visualize.batch import visualize_batch
 from nd_jax.visualize.classes import maximize_classes
 from nd_jax.visualize.invariance import Invariance, invariance
@@ -19,6 +20,7 @@ __all__ = [
     "Visualization",
     "adam",
     "adversarial",
+    "at_classes",
     "blend",
     "concatenate",
     "converged",

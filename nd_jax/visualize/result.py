@@ -170,7 +170,7 @@ class Visualization:
           ValueError: no network, another network than the one this result was made from, or a setting of your own that
             was not passed again.
         """
-        from nd_jax.visualize import manifest
+        from nd_jax.visualize import asking, manifest
         from nd_jax.visualize.batch import visualize_batch
 
         if self.objective is None:
@@ -192,6 +192,11 @@ class Visualization:
             raise ValueError(
                 f"lane {from_probes[0]!r} was started from a probing input: pass the same probes=... again"
             )
+        classes = self.manifest.get(asking.MARK)
+        if classes is not None and not set(asking.FIXED) & set(changes):
+            chosen = {name: value for name, value in settings.items() if name not in asking.FIXED}
+            chosen["project"] = asking.projects(self.manifest)
+            return asking.at_classes(used, self.objective.select(index), classes, **chosen)
         return visualize_batch(used, self.objective.select(index), **settings)
 
     def save(self, folder: Any) -> pathlib.Path:

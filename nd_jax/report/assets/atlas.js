@@ -28,7 +28,7 @@ const unitName = (ref) => {
 // Dead: no optimised input moves the unit. Silent: no probing sound does.
 const dead = (ref) => ref.layer.reason[ref.i].startsWith("dead");
 const constant = (ref) => !!ref.layer.constant[ref.i];
-const probes = () => `the ${I.natural.count.toLocaleString("en")} probing ${I.sound ? "sounds" : "inputs"}`;
+const probes = () => `the ${I.natural.count.toLocaleString("en")} ${I.made ? "random samples" : `probing ${I.sound ? "sounds" : "inputs"}`}`;
 const unitsIn = (refs) => new Set(refs.map((ref) => `${ref.layer.slug}/${ref.layer.unit[ref.i] < 0 ? ref.key : ref.layer.unit[ref.i]}`)).size;
 const counted = (refs) => { const units = unitsIn(refs); return count(units, "unit") + (units < refs.length ? ` in ${count(refs.length, "run")}` : ""); };
 const sentence = (text) => text[0].toUpperCase() + text.slice(1) + ".";
@@ -279,14 +279,14 @@ function together(entry, ref) {
     })));
 }
 function naturals(entry, data, ref) {
-  const heading = h("h2", {}, I.sound ? "Natural sounds" : "Natural inputs");
+  const heading = h("h2", {}, I.made ? "Random samples" : I.sound ? "Natural sounds" : "Natural inputs");
   if (!entry.natural || !entry.natural.length) {
-    return h("section", { class: "panel" }, heading, h("p", { class: "soft" }, I.natural ? "This unit was not read on the natural inputs." : `None were given. They come from a bank of ${I.sound ? "sounds" : "inputs"}:`),
-      !I.natural && h("p", {}, h("code", {}, `nd.report.atlas(results, folder, exemplars=nd.dissect.exemplars(network, ${I.sound ? "waves" : "inputs=inputs"}, layers=[…]))`)));
+    return h("section", { class: "panel" }, heading, h("p", { class: "soft" }, I.natural ? "This unit was not read on the natural inputs." : `None were given. They come from ${I.made ? "random latents" : `a bank of ${I.sound ? "sounds" : "inputs"}`}:`),
+      !I.natural && h("p", {}, h("code", {}, `nd.report.atlas(results, folder, exemplars=nd.dissect.${I.made ? "samples(network" : `exemplars(network, ${I.sound ? "waves" : "inputs=inputs"}`}, layers=[…]))`)));
   }
   const curves = entry.natural.filter((one) => one.curve).flatMap((one) => one.curve);
   const low = Math.min(0, ...curves), high = Math.max(...curves, low + 1e-9);
-  return h("section", { class: "panel" }, heading, h("p", { class: "soft" }, `${I.natural.count.toLocaleString("en")} ${I.sound ? "clips" : "inputs"}, ranked by this unit's activation (mean over positions).${curves.length ? ` Above each picture: its activation over time, ${num(low)} to ${num(high)}.` : ""}`),
+  return h("section", { class: "panel" }, heading, h("p", { class: "soft" }, `${I.natural.count.toLocaleString("en")} ${I.made ? "latents" : I.sound ? "clips" : "inputs"}, ranked by this unit's activation (mean over positions).${curves.length ? ` Above each picture: its activation over time, ${num(low)} to ${num(high)}.` : ""}`),
     entry.constant && h("p", { class: "note" }, `Silent on ${probes()}: this unit gives the same value, ${num(entry.natural[0].value)}, on every one of them. ${dead(ref) ? "Optimisation found nothing that moves it either." : `It may still answer to its optimised ${I.sound ? "sound" : "input"}.`}`),
     h("ol", { class: "naturals" }, entry.natural.map((one) => {
       const clip = data.clips[one.clip], file = `natural/${one.clip}`, name = clip.name || `clip ${one.clip}`;
@@ -338,23 +338,23 @@ function unit({ layer, i }) {
   const left = gone ? h("section", { class: "panel" }, h("h2", {}, made), h("div", { class: "gone" }, h("b", {}, "Nothing: this unit is dead."),
     h("p", {}, `${sentence(reason)} What stands in the file below is where the search began, not what the unit prefers, so it is neither drawn nor played.`)), facts)
     : h("section", { class: "panel" }, h("h2", {}, made),
-      h("p", { class: "soft" }, I.sound ? `Optimised from noise. Colour is ${P.unit === "dB" ? "level in dB below full scale" : "value"}; press the picture to play from there.` : "Optimised from noise."),
+      h("p", { class: "soft" }, I.made ? "What the generator makes of the latent that drives the unit most." + (I.sound ? " Press the picture to play from there." : "") : I.sound ? `Optimised from noise. Colour is ${P.unit === "dB" ? "level in dB below full scale" : "value"}; press the picture to play from there.` : "Optimised from noise."),
       figure({ file: picture(ref), alt: `Optimised input of ${layer.name} unit ${unitName(ref)}`, big: true, sound: sound && !sound.silent ? file : null, seconds: sound && sound.seconds }),
       sound && h("div", { class: "player" }, playButton(file, sound, "Play", `unit ${unitName(ref)}`, true), slider, slider && clock, h("span", { class: "soft" }, sound.silent ? "below −60 dBFS; not amplified" : gainText(sound))), facts);
   const body = h("div", { class: "unit" }, left);
-  const known = [["score", num(layer.score[i], 4)], ["layer median", num(layer.median)], ...(last(layer.pitch[i]) ? [] : [["pitch", `${hertz(layer.pitch[i])}, ${note(layer.pitch[i])}`]]),
+  const known = [["score", num(layer.score[i], 4)], ["layer median", num(layer.median)], ...(last(layer.pitch[i]) ? [] : [[I.made ? "pitch heard" : "pitch", `${hertz(layer.pitch[i])}, ${note(layer.pitch[i])}`]]),
     ...(last(layer.bright[i]) ? [] : [["brightness", I.sound ? hertz(layer.bright[i]) : num(layer.bright[i])]]), ...(label ? [["label", label]] : [])];
   view = { ref, near, at, sound: sound && !sound.silent ? file : null };
   detail(layer.slug).then((data) => {
     if (view.ref !== ref) return;
     const entry = data.units[ref.key];
     known.push(["steps", `${entry.steps}${entry.stopped ? `, then ${entry.stopped}` : ""}`], ...(entry.start ? [["rescued, began from", entry.start]] : []),
-      ...(entry.latent === undefined ? [] : [["length of the latent", `longer than ${entry.latent} % of those of its law`]]));
+      ...(entry.asked === undefined ? [] : [["asked for", entry.asked]]), ...(entry.latent === undefined || I.made ? [] : [["length of the latent", `longer than ${entry.latent} % of those of its law`]]));
     facts.append(...known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
-    left.append(...[trustCard(entry, data, ref), history(entry)].filter(Boolean));
+    left.append(...[I.made && latentPicture(entry), trustCard(entry, data, ref), history(entry)].filter(Boolean));
     layer.weights = data.weights;
     const siblings = layer.refs.filter((one) => one !== ref && layer.unit[one.i] === layer.unit[i] && layer.unit[i] >= 0);
-    body.append(...[naturals(entry, data, ref), preferences(entry, ref), together(entry, ref),
+    body.append(...[naturals(entry, data, ref), preferences(entry, ref), (I.made && atClasses(entry, ref)) || together(entry, ref),
       trainingPanel(entry, data, ref), filmstrip(entry, ref), weightsOf(ref), siblings.length && h("section", { class: "panel wide" }, h("h2", {}, "Other runs of this unit"), h("ul", { class: "tiles" + (I.sound ? " sounding" : "") }, siblings.map((one) => tile(one)))),
       files(entry, ref), call(entry), explain(ref)].filter(Boolean));
     paint();
