@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from nd_jax.metrics import sets
+from nd_jax.proportions import wilson_interval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,11 +38,14 @@ class Bins:
     assignment: np.ndarray
 
     def to_dict(self) -> dict[str, Any]:
-        """The numbers, JSON-ready."""
+        """The numbers, JSON-ready, with the Wilson interval of the share as if bins were independent."""
+        low, high = wilson_interval(self.different, self.k)
         return {
             "different": self.different,
             "k": self.k,
             "share": self.different / self.k,
+            "share_low": low,
+            "share_high": high,
             "jensen_shannon": self.jensen_shannon,
         }
 

@@ -10,13 +10,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from nd_jax import generators, taps
+from nd_jax import generators, runtime, taps
 from nd_jax.metrics import sets
 from nd_jax.metrics.bins import kmeans, ndb
 from nd_jax.metrics.frechet import LEAST, frechet_infinity
-from nd_jax.metrics.kernel import bandwidth, kernel_distance, permutation_test
+from nd_jax.metrics.intervals import jackknife
+from nd_jax.metrics.kernel import bandwidth, kernel_distance, kernel_interval, permutation_test
 from nd_jax.metrics.neighbours import density_coverage, memorisation
-from nd_jax.metrics.scores import class_shares, confident_share, inception_score
+from nd_jax.metrics.scores import class_shares, confident_share, inception_score, prediction_entropy
 from nd_jax.network import Network
 from nd_jax.proportions import proportion
 
@@ -44,27 +45,26 @@ class Heard:
         return Heard(self.probabilities[rows], self.features[rows])
 
 
-def hear(network: Network, x: Any, layer: str, *, batch_size: int = 256) -> Heard:
+def hear(network: Network, x: Any, layer: str, *, head: str = "", batch_size: int = 256) -> Heard:
     """What a classifier says of some examples, and what one of its layers makes of them.
 
     Args:
-      network: a classifier whose output is one row of logits.
+      network: a classifier whose output is one row of logits, or several with names.
       x: (n, *network.input.shape).
       layer: whose outputs are the features, averaged over all axes but the batch and the last; the one before the
         logits is the usual choice.
+      head: of several outputs, the one that is listened to.
       batch_size: examples at a time; the last batch is filled up, so that one program is compiled.
 
     Returns:
       A `Heard`, in float64.
 
     Raises:
-      ValueError: no examples, inputs that do not fit, a network with several outputs; `LayerError` for an unknown
-        layer.
+      ValueError: no examples, inputs that do not fit, several outputs and none of them named; `LayerError` for an
+        unknown layer.
     """
     taps.layer_shape(network, layer)
-    shape = network.output.shape
-    if isinstance(shape, Mapping) or len(shape) != 1:
-        raise ValueError(f"a judge has one row of logits as its output, and this network's output has shape {shape}")
+    labels_of(network, head)
     given = np.asarray(x)
     network.check_batch(given)
     if not len(given) or batch_size < 1:
@@ -75,15 +75,44 @@ def hear(network: Network, x: Any, layer: str, *, batch_size: int = 256) -> Hear
     for start in range(0, len(given), batch_size):
         part = given[start : start + batch_size]
         padded = np.concatenate([part, np.repeat(part[-1:], batch_size - len(part), 0)])
-        parts.append([np.asarray(values, np.float64)[: len(part)] for values in _hear(network, padded, layer)])
+        parts.append([np.asarray(values, np.float64)[: len(part)] for values in _hear(network, padded, layer, head)])
     probabilities, features = (np.concatenate(values) for values in zip(*parts, strict=True))
     return Heard(probabilities, features)
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def _hear(network: Network, x: jax.Array, layer: str) -> tuple[jax.Array, jax.Array]:
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _hear(network: Network, x: jax.Array, layer: str, head: str) -> tuple[jax.Array, jax.Array]:
     features = taps.read(network, x, [layer])[layer]
-    return jax.nn.softmax(network(x)), features.reshape(len(x), -1, features.shape[-1]).mean(axis=1)
+    said = network(x)
+    logits = said[head] if head else said
+    return jax.nn.softmax(logits), features.reshape(len(x), -1, features.shape[-1]).mean(axis=1)
+
+
+def labels_of(network: Network, head: str = "") -> tuple[str, ...]:
+    """The names of the classes that a judge tells apart; () where they have none.
+
+    Args:
+      network: a classifier.
+      head: of several outputs, the one that is listened to.
+
+    Raises:
+      ValueError: several outputs and no head, no such head, or an output that is no row of logits; one sentence.
+    """
+    shape = network.output.shape
+    if isinstance(shape, Mapping):
+        if head not in shape:
+            asked = (
+                f"it has no output {head!r}; {runtime.nearest(head, sorted(shape))}"
+                if head
+                else "name the one that judges"
+            )
+            raise ValueError(f"the network has the outputs {', '.join(sorted(shape))}: {asked}")
+        shape = shape[head]
+    elif head:
+        raise ValueError(f"the network has one output without a name, and not {head!r}")
+    if len(shape) != 1:
+        raise ValueError(f"a judge has one row of logits as its output, and this network's output has shape {shape}")
+    return tuple(network.labels.get(head, ()) if isinstance(network.labels, Mapping) else network.labels)
 
 
 def judge(
@@ -95,6 +124,7 @@ def judge(
     untrained: Any = None,
     labels: Sequence[str] = (),
     asked: Any = None,
+    meant: Any = None,
     permutations: int = 999,
     confidence: float = 0.9,
     nearest: int = 5,
@@ -115,7 +145,9 @@ def judge(
       key: jax key of subsets, bins and permutations.
       untrained: samples of the same generator before its first step, from the same latents.
       labels: names of the judge's classes.
-      asked: (n,) the class that each sample was asked for, of a generator with classes.
+      asked: (n,) the class that each sample was asked for, of a generator with classes, among those of the judge. The
+        rarest class is then the rarest of these.
+      meant: (held_out,) the class of every held-out example, for the same figure of real ones.
       permutations: of the permutation test, between a row and as many training examples.
       confidence: from which probability on the judge is sure.
       nearest: neighbours of density and coverage.
@@ -134,11 +166,18 @@ def judge(
     real, made = _heard("held_out", held_out, known), _heard("generated", generated, known)
     # At random: data sets lie in the order of their classes.
     draws = sets.draws(jax.random.fold_in(key, 0))
-    to_rows = {"real": real[np.sort(draws.permutation(len(real))[: len(made)])], "generated": made}
+    kept = np.sort(draws.permutation(len(real))[: len(made)])
+    to_rows = {"real": real[kept], "generated": made}
     if untrained is not None:
         to_rows["untrained"] = _heard("untrained", untrained, known)[: len(made)]
-    if asked is not None and np.shape(asked) != (len(made),):
-        raise ValueError(f"asked must be ({len(made)},), one class a sample, got {np.shape(asked)}")
+    wanted = {}
+    for name, given, count, what in (("asked", asked, len(made), "sample"), ("meant", meant, len(real), "example")):
+        if given is not None:
+            if np.shape(given) != (count,):
+                raise ValueError(f"{name} must be ({count},), one class a {what}, got {np.shape(given)}")
+            wanted["generated" if name == "asked" else "real"] = np.asarray(given)
+    if "real" in wanted:
+        wanted["real"] = wanted["real"][kept]
     reference = known.features[draws.permutation(len(known))[:reference_limit]]
     k = bins or int(np.clip(min(len(reference), *map(len, to_rows.values())) // 20, 2, 100))
     settings = {
@@ -153,13 +192,14 @@ def judge(
         "bins": k,
     }
     centres = kmeans(reference, k, jax.random.fold_in(key, 1))
-    rows = {name: _row(row, reference, centres, key, settings, labels) for name, row in to_rows.items()}
+    among = np.unique(wanted["generated"]) if asked is not None else np.arange(known.probabilities.shape[1])
+    rows = {name: _row(row, reference, centres, key, settings, labels, among) for name, row in to_rows.items()}
     for name in rows:
         if name != "real":
             found = memorisation(known.features, real.features, to_rows[name].features)
             rows[name]["memorisation"] = found.to_dict()
-    if asked is not None:
-        rows["generated"]["asked"] = proportion(made.probabilities.argmax(axis=1) == np.asarray(asked))
+    for name, classes in wanted.items():
+        rows[name]["asked"] = proportion(to_rows[name].probabilities.argmax(axis=1) == classes)
     ratios = {"inception_score": rows["generated"]["inception_score"] / rows["real"]["inception_score"]}
     if "untrained" in rows:
         ratios["kernel_distance"] = rows["generated"]["kernel_distance"] / rows["untrained"]["kernel_distance"]
@@ -167,24 +207,41 @@ def judge(
 
 
 def _row(
-    row: Heard, reference: np.ndarray, centres: np.ndarray, key: Any, settings: Mapping[str, Any], labels: Sequence[str]
+    row: Heard,
+    reference: np.ndarray,
+    centres: np.ndarray,
+    key: Any,
+    settings: Mapping[str, Any],
+    labels: Sequence[str],
+    among: np.ndarray,
 ) -> dict[str, Any]:
     """What is said of one set: by the judge, and by distances from the training set."""
     shares = class_shares(row.probabilities, labels)
-    smallest = min(shares, key=lambda label: shares[label]["value"])
+    smallest = min([list(shares)[number] for number in among], key=lambda label: shares[label]["value"])
+    said, count = row.probabilities, len(row)
+    score, entropy = inception_score(said), prediction_entropy(said)
+    distance = kernel_distance(reference, row.features, bandwidth=settings["bandwidth"])
     as_many = reference[: len(row)]
     test = permutation_test(as_many, row.features, jax.random.fold_in(key, 2), settings["permutations"])
     return {
-        "n": len(row),
-        "inception_score": inception_score(row.probabilities),
+        "n": count,
+        "inception_score": score,
+        "entropy": entropy,
         "confident": confident_share(row.probabilities, settings["confidence"]),
         "classes": shares,
         "smallest_class": {"label": smallest, **shares[smallest]},
-        "kernel_distance": kernel_distance(reference, row.features, bandwidth=settings["bandwidth"]),
+        "kernel_distance": distance,
         "kernel_p": test.p_value,
         "ndb": ndb(reference, row.features, centres=centres).to_dict(),
         **dataclasses.asdict(density_coverage(as_many, row.features, settings["nearest"])),
         "frechet_infinity": _frechet(reference, row.features, jax.random.fold_in(key, 3)),
+        "intervals": {
+            "inception_score": list(jackknife(lambda rows: inception_score(said[rows]), count, value=score)),
+            "entropy": list(jackknife(lambda rows: prediction_entropy(said[rows]), count, value=entropy)),
+            "kernel_distance": list(
+                kernel_interval(reference, row.features, distance, bandwidth=settings["bandwidth"])
+            ),
+        },
     }
 
 
@@ -221,11 +278,12 @@ def judge_table(record: Mapping[str, Any]) -> str:
             lines.append((name, *(words(row) if present in row else "" for row in rows.values())))
 
     sure = f"share with confidence above {record['settings']['confidence']:g}"
-    add("inception score", lambda row: f"{row['inception_score']:.2f}", "inception_score")
+    add("inception score", lambda row: _between(row, "inception_score", ".2f"), "inception_score")
+    add("entropy of what is heard (nats)", lambda row: _between(row, "entropy", ".3f"), "entropy")
     add(sure, lambda row: _share(row["confident"]), "confident")
     add("rarest class", lambda row: f"{row['smallest_class']['label']}: {_share(row['smallest_class'])}", "classes")
     add("asked class recognised", lambda row: _share(row["asked"]), "asked")
-    add("kernel distance (MMD²)", lambda row: f"{row['kernel_distance']:.4f}", "kernel_distance")
+    add("kernel distance (MMD²)", lambda row: _between(row, "kernel_distance", ".4f"), "kernel_distance")
     add("its permutation p", lambda row: _p(row["kernel_p"]), "kernel_p")
     add("Fréchet distance, N → ∞", lambda row: _infinity(row["frechet_infinity"]), "frechet_infinity")
     add(
@@ -241,6 +299,12 @@ def judge_table(record: Mapping[str, Any]) -> str:
     )
     ruler = ("---",) * len(lines[0])
     return "\n".join("| " + " | ".join(line) + " |" for line in [lines[0], ruler, *lines[1:]])
+
+
+def _between(row: Mapping[str, Any], name: str, form: str) -> str:
+    """A figure with its interval, where the record has one."""
+    ends = row.get("intervals", {}).get(name)
+    return format(row[name], form) + (f" ({ends[0]:{form}} to {ends[1]:{form}})" if ends else "")
 
 
 def _share(found: Mapping[str, Any]) -> str:
@@ -263,6 +327,7 @@ def watcher(
     reference: Any,
     latents: Any,
     *,
+    head: str = "",
     to_judge: Callable[[Any], Any] = lambda samples: samples,
     confidence: float = 0.9,
 ) -> Callable[[int, Network, Network], dict[str, float]]:
@@ -273,6 +338,7 @@ def watcher(
       layer: of the features, as in `hear`.
       reference: real examples as the judge hears them, a `Heard` or a pair (probabilities, features).
       latents: inputs of the generator, the same at every look (`nd_jax.generators.inputs` makes them).
+      head: as in `hear`.
       to_judge: samples as the generator makes them -> inputs of the judge.
       confidence: from which probability on the judge is sure.
 
@@ -284,7 +350,7 @@ def watcher(
     scale = bandwidth(real.features)
 
     def watch(step: int, generator: Network, discriminator: Network) -> dict[str, float]:
-        heard = hear(network, to_judge(generators.make(generator, latents)), layer)
+        heard = hear(network, to_judge(generators.make(generator, latents)), layer, head=head)
         shares = class_shares(heard.probabilities)
         return {
             "kernel_distance": kernel_distance(real.features, heard.features, bandwidth=scale),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nd_jax.metrics import sets
+from nd_jax.metrics.intervals import GROUPS, around, groups_of
 from nd_jax.runtime import nearest
 
 KERNELS = ("gaussian", "polynomial")
@@ -104,6 +105,49 @@ def kernel_distance(reference: Any, samples: Any, *, kernel: str = "gaussian", b
     between = sum(float(block.sum()) for _, block in grams(x, y))
     n, m = len(x), len(y)
     return within_x / (n * (n - 1)) + within_y / (m * (m - 1)) - 2 * between / (n * m)
+
+
+def kernel_interval(
+    reference: Any,
+    samples: Any,
+    value: float,
+    *,
+    kernel: str = "gaussian",
+    bandwidth: float | None = None,
+    groups: int = GROUPS,
+) -> tuple[float, float]:
+    """The 95 % interval of a kernel distance, by the jackknife over the samples; the reference counts as given.
+
+    Args:
+      reference: (n, d) features.
+      samples: (m, d) features, three or more.
+      value: what `kernel_distance` gave for the same arguments.
+      kernel: as there.
+      bandwidth: as there.
+      groups: so many parts of the samples are left out in turn.
+
+    Returns:
+      Both ends. Of a distance of 0 the lower one is below 0.
+
+    Raises:
+      ValueError: as `kernel_distance`.
+    """
+    x, y = sets.pair("reference", reference, "samples", samples, least=3)
+    if kernel == "gaussian" and bandwidth is None:
+        bandwidth = _bandwidth_of(x)
+    grams = _kernel(kernel, bandwidth)
+    group = groups_of(len(y), groups)
+    # Column g is 1 for the samples of group g. What is left of a sum when a group goes is the sum less its rows, less
+    # its columns, and its own square once more.
+    belongs = np.equal(group[:, None], np.arange(group.max() + 1)[None]).astype(np.float64)
+    pairs = np.zeros((belongs.shape[1], belongs.shape[1]))
+    for start, block in _off_diagonal(grams(y, y)):
+        pairs += belongs[start : start + len(block)].T @ (block @ belongs)
+    between = sum((block @ belongs).sum(axis=0) for _, block in grams(x, y))
+    left = len(y) - belongs.sum(axis=0)
+    within = pairs.sum() - 2 * pairs.sum(axis=1) + np.diag(pairs)
+    without = within / (left * (left - 1)) - 2 * (between.sum() - between) / (len(x) * left)
+    return around(value, without)
 
 
 # Inside the functions below the name belongs to their argument.

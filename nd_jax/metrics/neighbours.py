@@ -23,12 +23,20 @@ class Coverage:
       coverage: share of the real neighbourhoods that hold a sample.
       precision: share of the samples that lie in some real neighbourhood.
       recall: share of the real examples that lie in some neighbourhood of a sample.
+      density_low: lower end of the 95 % interval of the density, for the real examples as they are.
+      density_high: upper end.
+      coverage_low: lower end of the 95 % Wilson interval of the coverage, for the samples as they are.
+      coverage_high: upper end.
     """
 
     density: float
     coverage: float
     precision: float
     recall: float
+    density_low: float
+    density_high: float
+    coverage_low: float
+    coverage_high: float
 
 
 def density_coverage(real: Any, fake: Any, k: int = 5) -> Coverage:
@@ -56,15 +64,25 @@ def density_coverage(real: Any, fake: Any, k: int = 5) -> Coverage:
     if not 1 <= k < min(len(x), len(y)):
         raise ValueError(f"k must be 1 ... {min(len(x), len(y)) - 1} (less than the smaller set), got {k}")
     radius_x, radius_y = _radii(x, k), _radii(y, k)
-    inside, covered, recalled = 0, 0, 0
-    precise = np.zeros(len(y), bool)
+    covered, recalled = 0, 0
+    inside = np.zeros(len(y), np.int64)
     for start, block in sets.blocks(x, y):
         holds = block < radius_x[start : start + len(block), None]
-        inside += int(holds.sum())
+        inside += holds.sum(axis=0)
         covered += int(holds.any(axis=1).sum())
-        precise |= holds.any(axis=0)
         recalled += int((block < radius_y[None]).any(axis=1).sum())
-    return Coverage(inside / (k * len(y)), covered / len(x), float(precise.mean()), recalled / len(x))
+    each = inside / k
+    half = 1.959964 * float(each.std(ddof=1)) / len(y) ** 0.5
+    density = float(each.mean())
+    return Coverage(
+        density,
+        covered / len(x),
+        float((inside > 0).mean()),
+        recalled / len(x),
+        max(density - half, 0.0),
+        density + half,
+        *wilson_interval(covered, len(x)),
+    )
 
 
 def _radii(x: np.ndarray, k: int) -> np.ndarray:

@@ -53,6 +53,21 @@ def _score(given: np.ndarray) -> float:
     return float(np.exp(np.mean(np.sum(given * np.log(ratio), axis=1))))
 
 
+def prediction_entropy(probabilities: Any) -> float:
+    """How undecided a classifier is of single examples: the mean entropy of p(y|x), in nats, 0 ... log(classes).
+
+    The "pitch entropy" of Engel et al. 2019 (GANSynth), where the classes are pitches.
+
+    Args:
+      probabilities: (n, classes), rows that sum to 1.
+
+    Raises:
+      ValueError: rows that are no probabilities.
+    """
+    given = sets.probabilities(probabilities)
+    return -float(np.mean(np.sum(given * np.log(np.where(given > 0, given, 1.0)), axis=1)))
+
+
 def class_shares(probabilities: Any, labels: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
     """The share of samples in which each class is the likeliest.
 

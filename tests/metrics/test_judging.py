@@ -84,12 +84,12 @@ def test_a_tiny_p_is_not_written_as_zero():
     train = heard(0, 200)
     copies = metrics.Heard(train.probabilities[:100], train.features[:100] + 0.001)
     table = metrics.judge_table(metrics.judge(train, heard(1, 100), copies, jax.random.key(0), permutations=9))
-    assert "100.0 % (p < 0.001)" in table and "0.000)" not in table
+    assert "100.0 % (p < 0.001)" in table and "p 0.000)" not in table
 
 
 @pytest.fixture(scope="module")
 def record():
-    asked = np.zeros(120, int)
+    asked = np.arange(120) % 3
     made = heard(3, 120, classes=(0, 1), spread=0.7)
     return metrics.judge(
         heard(0, 500),
@@ -176,3 +176,21 @@ def test_a_watcher_reports_figures_for_the_log(judging, generating):
     made = metrics.hear(judging, -generators.make(generating, latents), "dense")
     assert found["inception_score"] == pytest.approx(metrics.inception_score(made.probabilities), rel=1e-5)
     assert found == watch(20, generating, judging)
+
+
+def test_real_examples_are_asked_for_their_class_too():
+    train, real, made = heard(0, 200), heard(1, 100), heard(3, 60)
+    meant = real.probabilities.argmax(axis=1)
+    meant[:10] = (meant[:10] + 1) % 3
+    options = {"permutations": 9, "asked": np.arange(60) % 2}
+    found = metrics.judge(train, real[:60], made, jax.random.key(0), meant=meant[:60], **options)["rows"]
+    assert (found["real"]["asked"]["right"], found["real"]["asked"]["of"]) == (50, 60)
+    # Of 100 real ones 60 are drawn, each with its own class.
+    drawn = metrics.judge(train, real, made, jax.random.key(0), meant=meant, **options)["rows"]["real"]["asked"]
+    assert drawn["of"] == 60 and 50 <= drawn["right"] < 60
+    # Class 2 is never asked for, so that it may be rare.
+    assert found["generated"]["smallest_class"]["label"] in ("0", "1")
+    low, high = found["real"]["intervals"]["inception_score"]
+    assert low < found["real"]["inception_score"] < high
+    with pytest.raises(ValueError, match=r"meant must be \(100,\)"):
+        metrics.judge(train, real, made, jax.random.key(0), meant=meant[:60], **options)
