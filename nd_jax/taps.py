@@ -114,6 +114,16 @@ def weighted_layers(network: Network) -> dict[str, tuple[int, ...]]:
     return {name: shape for name, shape in layers(network).items() if _path(name) in owners}
 
 
+def dissected_layers(network: Network) -> tuple[str, ...]:
+    """The layers that a dissection labels by default.
+
+    What the network's module names as its `dissected_layers` (AST and BEATs: the layers of Audio Network Dissection, Wu
+    et al. 2024), and for all others every layer that has a kernel of its own; in the order of the forward pass.
+    """
+    named = getattr(network.module, "dissected_layers", None)
+    return tuple(weighted_layers(network) if named is None else named)
+
+
 def output_shapes(network: Network) -> dict[str, tuple[int, ...]]:
     """The network's own outputs, {"output" or "output[part]": shape of one example}."""
     return _output_shapes(_layer_map(network).output)
@@ -451,6 +461,7 @@ __all__ = [
     "LayerError",
     "Scale",
     "check_editable",
+    "dissected_layers",
     "edit",
     "edited",
     "forward",

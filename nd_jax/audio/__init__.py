@@ -18,6 +18,7 @@ from nd_jax.audio.files import (
     write,
 )
 from nd_jax.audio.griffin_lim import griffin_lim, mel_griffin_lim, mel_to_linear
+from nd_jax.audio.kaldi import Fbank
 from nd_jax.audio.loudness import Levelled, fade, limit_peaks, loudness, normalize_loudness
 from nd_jax.audio.mel import (
     LogMel,
@@ -43,6 +44,7 @@ __all__ = [
     "STFT",
     "WINDOWS",
     "AudioFileError",
+    "Fbank",
     "FolderSounds",
     "Levelled",
     "LogMel",

@@ -9,6 +9,7 @@ guess.
 | Image     | (height, width, channels)  | low ... high                              |
 | Waveform  | (samples, 1)               | -1 ... 1 (full scale)                     |
 | LogMel    | (mel bands, frames, 1)     | 0 ... 1 = floor_db ... ceiling_db (dBFS)  |
+| Fbank     | (mel bands, frames, 1)     | Kaldi's log mel energies, standardised    |
 | MelIF     | (frames, mel bins, 2)      | log power, instantaneous frequency / pi   |
 | Latent    | (size,)                    | unbounded, standard normal                |
 | Units     | (units,)                   | logits, scores: unbounded                 |
@@ -20,14 +21,20 @@ from __future__ import annotations
 
 from nd_jax.domain.conversion import converter
 from nd_jax.domain.core import Axis, Domain, Picture, Sound, from_dict
+from nd_jax.domain.fbank import AST_MEAN, AST_STD, BEATS_MEAN, BEATS_STD, Fbank, ast, beats
 from nd_jax.domain.mel_if import MelIF
 from nd_jax.domain.plain import Image, Label, Latent, Parts, Units
 from nd_jax.domain.sound import LogMel, Waveform
 from nd_jax.domain.statistics import with_statistics
 
 __all__ = [
+    "AST_MEAN",
+    "AST_STD",
+    "BEATS_MEAN",
+    "BEATS_STD",
     "Axis",
     "Domain",
+    "Fbank",
     "Image",
     "Label",
     "Latent",
@@ -38,6 +45,8 @@ __all__ = [
     "Sound",
     "Units",
     "Waveform",
+    "ast",
+    "beats",
     "converter",
     "from_dict",
     "with_statistics",

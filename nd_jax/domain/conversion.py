@@ -71,6 +71,8 @@ def _sound(wave_of: Callable[[Any], jax.Array], rate: int, target: Waveform | Lo
 
 
 def _levels(source: LogMel, target: LogMel) -> Convert:
+    if type(source.transform) is not type(target.transform):
+        raise ValueError(f"{_words(source)} cannot become {_words(target)}; what fits is {_fitting(target)}")
     ours, theirs = (dataclasses.asdict(each.transform) for each in (source, target))
     ours["f_max"], theirs["f_max"] = (each.transform.f_max or each.sample_rate / 2 for each in (source, target))
     ours["win_length"], theirs["win_length"] = (

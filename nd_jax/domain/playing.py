@@ -81,7 +81,7 @@ def _pictures(domain: LogMel | MelIF, values: np.ndarray) -> jax.Array:
     """What the front end inverts, for values that may be anything."""
     if isinstance(domain, MelIF):
         return jnp.asarray(np.nan_to_num(values, posinf=domain.high, neginf=domain.low))
-    return domain.to_db(jnp.asarray(np.clip(np.nan_to_num(values), 0.0, 1.0)[..., 0]))
+    return domain.levels(jnp.asarray(np.clip(np.nan_to_num(values), domain.low, domain.high)))
 
 
 def _cores() -> int:

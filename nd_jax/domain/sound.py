@@ -93,6 +93,7 @@ class LogMel(Domain):
     kind: ClassVar[str] = "log_mel"
     is_sound: ClassVar[bool] = True
     made_of: ClassVar[str] = "Spectrograms become sound through mel inversion and Griffin-Lim phase recovery."
+    transform_class: ClassVar[type] = LogMelTransform
 
     transform: LogMelTransform
     frames: int
@@ -136,6 +137,10 @@ class LogMel(Domain):
             index_axis("channel", "", 1),
         )
 
+    def levels(self, x: Any) -> Any:
+        """What is played of examples, (..., mel bands, frames, 1): (..., mel bands, frames) in dBFS."""
+        return self.to_db(x)[..., 0]
+
     def to_db(self, x: Any) -> Any:
         """Network values (0 ... 1) to dBFS, any shape."""
         floor = self.transform.floor_db
@@ -159,7 +164,7 @@ class LogMel(Domain):
         return self.from_db(self.transform.forward(jnp.asarray(wave, jnp.float32)))[..., : self.frames, None]
 
     def sound(self, x: Any) -> Sound:
-        levels = self.to_db(jnp.asarray(x, jnp.float32).reshape(self.shape)[..., 0])
+        levels = self.levels(jnp.asarray(x, jnp.float32).reshape(self.shape))
         return Sound(np.asarray(self.transform.inverse(levels)), self.sample_rate)
 
     def picture(self, x: Any) -> Picture:
@@ -169,18 +174,14 @@ class LogMel(Domain):
         return Picture(levels[::-1], time, flipped, "dB", float(self.transform.floor_db), float(self.ceiling_db))
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "kind": self.kind,
-            "transform": dataclasses.asdict(self.transform),
-            "frames": self.frames,
-            "ceiling_db": self.ceiling_db,
-        }
+        return super().to_dict() | {"transform": dataclasses.asdict(self.transform)}
 
     @classmethod
     def _build(cls, fields: dict[str, Any], arrays: Mapping[str, Any]) -> Domain:
         fields = dict(fields)
         try:
-            fields["transform"] = LogMelTransform(**fields["transform"])
+            fields["transform"] = cls.transform_class(**fields["transform"])
         except (KeyError, TypeError) as error:
-            raise ValueError(f"domain 'log_mel' needs a 'transform' with the fields of audio.LogMel: {error}") from None
+            name = f"audio.{cls.transform_class.__name__}"
+            raise ValueError(f"domain {cls.kind!r} needs a 'transform' with the fields of {name}: {error}") from None
         return super()._build(fields, arrays)

@@ -38,8 +38,8 @@ def with_statistics(domain: Domain, inputs: Any, *, shrinkage: float = 0.05) -> 
     numbers times R have a mean variance of 1 per band, whatever the number of bands; shrinkage keeps every direction
     alive (no standard deviation below sqrt(shrinkage)), so that R can be inverted and no band is frozen.
 
-    A `MelIF` domain gets its `band_mean` only, (bins, 2): the mean of every bin's level and instantaneous frequency,
-    as a fraction of the domain's `limits`.
+    Of an `Fbank` domain, x are the fractions of its range. A `MelIF` domain gets its `band_mean` only, (bins, 2): the
+    mean of every bin's level and instantaneous frequency, as a fraction of the domain's `limits`.
 
     Source: Lucid, `optvis/param/color.py` (the root of the colour covariance of ImageNet).
 
@@ -66,6 +66,7 @@ def with_statistics(domain: Domain, inputs: Any, *, shrinkage: float = 0.05) -> 
     first, second = np.zeros(bands), np.zeros((bands, bands))
     for at in range(0, len(inputs), _BATCH):
         values = np.asarray(inputs[at : at + _BATCH], np.float64)[..., 0].transpose(0, 2, 1).reshape(-1, bands)
+        values = (values - domain.low) / (domain.high - domain.low)
         frames, total = frames + len(values), total + values.sum(axis=0)
         clipped = np.clip(values[values.max(axis=1) > _END], _END, 1.0 - _END)
         odds = np.log(clipped / (1.0 - clipped))

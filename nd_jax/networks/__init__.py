@@ -6,6 +6,7 @@ Only names of this list and names registered in this process are ever built; not
 |---------------------------|-----------------------------------------------|---------------------------|
 | "ast"                     | Audio Spectrogram Transformer                 | (mel bands, frames, 1)    |
 | "audio_cnn"               | small classifier of log-mels, several heads   | (mel bands, frames, 1)    |
+| "beats"                   | BEATs, 90,311,664 numbers without a head     | (mel bands, frames, 1)    |
 | "cnn_mel"                 | speech-emotion classifier, 1,560,964 numbers  | (80, 160, 1)              |
 | "dcgan_discriminator"     | MNIST discriminator / critic                  | (28, 28, 1)               |
 | "dcgan_generator"         | MNIST generator                               | (100,)                    |
@@ -40,6 +41,7 @@ from nd_jax.runtime import nearest
 _BUILT_IN = {
     "ast": ("nd_jax.networks.ast", "AST"),
     "audio_cnn": ("nd_jax.networks.audio_cnn", "AudioCNN"),
+    "beats": ("nd_jax.networks.beats", "BEATs"),
     "cnn_mel": ("nd_jax.networks.cnn_mel", "CNNMel"),
     "dcgan_discriminator": ("nd_jax.networks.dcgan", "Discriminator"),
     "dcgan_generator": ("nd_jax.networks.dcgan", "Generator"),

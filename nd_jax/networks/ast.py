@@ -30,8 +30,7 @@ import jax
 import jax.numpy as jnp
 
 from nd_jax.networks.conv import Conv
-
-_EPSILON = 1e-12  # of every normalisation in the published configuration
+from nd_jax.networks.transformer import MLP, Softmax, check_activation, check_heads, dropped
 
 
 class Tokens(nn.Module):
@@ -51,52 +50,27 @@ class Tokens(nn.Module):
         return jnp.concatenate([first, x.reshape(batch, rows * columns, width)], axis=1) + positions[None]
 
 
-class Softmax(nn.Module):
-    """Scores to weights that sum to one over the last axis."""
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Any shape; the shape stays."""
-        return nn.softmax(x)
-
-
-class Gelu(nn.Module):
-    """The exact Gaussian error linear unit, x times the normal distribution function of x."""
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Any shape; the shape stays."""
-        return nn.gelu(x, approximate=False)
-
-
 class Attention(nn.Module):
     """Multi-head self-attention: softmax(query key' / sqrt(depth)) value, heads side by side, then a projection."""
 
     heads: int
+    qkv_bias: bool = True
+    dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """(batch, tokens, width) -> (batch, tokens, width)."""
         batch, tokens, width = x.shape
         depth = width // self.heads
 
         def split(name: str) -> jax.Array:
-            return nn.Dense(width, name=name)(x).reshape(batch, tokens, self.heads, depth)
+            return nn.Dense(width, use_bias=self.qkv_bias, name=name)(x).reshape(batch, tokens, self.heads, depth)
 
         query, key, value = split("query"), split("key"), split("value")
         scores = jnp.einsum("bqhd,bkhd->bhqk", query, key) * depth**-0.5
-        mixed = jnp.einsum("bhqk,bkhd->bqhd", Softmax(name="weights")(scores), value)
+        weights = dropped(Softmax(name="weights")(scores), self.dropout, train)
+        mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, value)
         return nn.Dense(width, name="output")(mixed.reshape(batch, tokens, width))
-
-
-class MLP(nn.Module):
-    """Dense layer to `hidden` units, GELU, dense layer back."""
-
-    hidden: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(batch, tokens, width) -> (batch, tokens, width)."""
-        y = Gelu(name="gelu")(nn.Dense(self.hidden, name="hidden")(x))
-        return nn.Dense(x.shape[-1], name="output")(y)
 
 
 class Block(nn.Module):
@@ -104,12 +78,23 @@ class Block(nn.Module):
 
     heads: int
     hidden: int
+    activation: str = "gelu"
+    qkv_bias: bool = True
+    epsilon: float = 1e-12
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """(batch, tokens, width) -> (batch, tokens, width)."""
-        x = x + Attention(self.heads, name="attention")(nn.LayerNorm(_EPSILON, name="norm1")(x))
-        return x + MLP(self.hidden, name="mlp")(nn.LayerNorm(_EPSILON, name="norm2")(x))
+        attention = Attention(self.heads, self.qkv_bias, self.attention_dropout, name="attention")
+        mlp = MLP(self.hidden, self.activation, name="mlp")
+        x = x + dropped(attention(_norm(self.epsilon, "norm1")(x), train), self.dropout, train)
+        return x + dropped(mlp(_norm(self.epsilon, "norm2")(x), train), self.dropout, train)
+
+
+def _norm(epsilon: float, name: str) -> nn.LayerNorm:
+    return nn.LayerNorm(epsilon, use_fast_variance=False, name=name)
 
 
 class Pool(nn.Module):
@@ -124,13 +109,18 @@ class AST(nn.Module):
     """Family "ast"; see the module's table. The defaults are the published base network for AudioSet.
 
     Attributes:
-      classes: number of logits.
+      classes: number of logits; 0 for the encoder alone, whose output is the mean of the two tokens in front.
       width: numbers of a token.
       blocks: transformer blocks.
       heads: attention heads of a block; they share the width evenly.
       hidden: units of a block's MLP.
       patch: (mel bands, frames) of a patch.
       strides: (mel bands, frames) from one patch to the next.
+      activation: of the MLP, one of `transformer.ACTIVATIONS`.
+      qkv_bias: whether query, key and value have a bias.
+      epsilon: of every normalisation.
+      dropout, attention_dropout: rates in training.
+      block_dropout: how often an example skips the last block in training; those before it are skipped less often.
     """
 
     classes: int = 527
@@ -140,32 +130,65 @@ class AST(nn.Module):
     hidden: int = 3072
     patch: tuple[int, int] = (16, 16)
     strides: tuple[int, int] = (10, 10)
+    activation: str = "gelu"
+    qkv_bias: bool = True
+    epsilon: float = 1e-12
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    block_dropout: float = 0.0
+
+    @property
+    def dissected_layers(self) -> tuple[str, ...]:
+        """The dense layers that Audio Network Dissection labels (Wu et al. 2024), as `taps` names them."""
+        parts = ("attention/output", "mlp/hidden", "mlp/output")
+        blocks = tuple(f"block{index + 1}/{part}" for index in range(self.blocks) for part in parts)
+        return (*blocks, "head") if self.classes else blocks
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits of a batch of log-mels; the same in training and evaluation.
+        """Logits of a batch of log-mels.
 
         The number of patches, and with it the shape of the positions, follows from the size of the input.
 
         Args:
           x: (batch, mel bands, frames, 1), at least as large as a patch; the published weights expect natural-log
-            filter-bank levels, (level + 4.2677393) / (2 * 4.5689974), of 128 bands and 1,024 frames.
-          train: changes nothing.
+            filter-bank levels, (level + 4.2677393) / (2 * 4.5689974), of 128 bands and 1,024 frames, as
+            `nd_jax.domain.ast()` has them.
+          train: dropout, which needs an rng "dropout".
 
         Returns:
-          (batch, classes).
+          (batch, classes), or (batch, width) for no classes.
 
         Raises:
-          ValueError: heads do not divide the width, or the input is smaller than a patch.
+          ValueError: heads do not divide the width, an unknown activation, or an input smaller than a patch.
         """
-        if self.width % self.heads:
-            raise ValueError(f"ast needs a width that its heads divide, got width {self.width} and {self.heads} heads")
+        check_heads("ast", self.width, self.heads)
+        check_activation(self.activation)
         if x.shape[1] < self.patch[0] or x.shape[2] < self.patch[1]:
             raise ValueError(f"ast cuts patches of {self.patch}, more than the input of shape {x.shape} has")
         x = Conv(self.width, self.patch, self.strides, padding="VALID", name="patches")(x)
-        x = Tokens(name="tokens")(x)
+        x = dropped(Tokens(name="tokens")(x), self.dropout, train)
         for index in range(self.blocks):
-            x = Block(self.heads, self.hidden, name=f"block{index + 1}")(x)
-        x = nn.LayerNorm(_EPSILON, name="norm")(x)
-        x = nn.LayerNorm(_EPSILON, name="head_norm")(Pool(name="pool")(x))
-        return nn.Dense(self.classes, name="head")(x)
+            block = Block(
+                self.heads,
+                self.hidden,
+                self.activation,
+                self.qkv_bias,
+                self.epsilon,
+                self.dropout,
+                self.attention_dropout,
+                name=f"block{index + 1}",
+            )
+            x = self._skipped(x, block(x, train), index, train)
+        x = Pool(name="pool")(_norm(self.epsilon, "norm")(x))
+        if not self.classes:
+            return x
+        return nn.Dense(self.classes, name="head")(_norm(self.epsilon, "head_norm")(x))
+
+    def _skipped(self, before: jax.Array, after: jax.Array, index: int, train: bool) -> jax.Array:
+        """Stochastic depth (Huang et al. 2016), example by example: what a block adds, or nothing."""
+        rate = self.block_dropout * (index + 1) / self.blocks
+        if not (train and rate):
+            return after
+        kept = jax.random.bernoulli(self.make_rng("dropout"), 1.0 - rate, (before.shape[0], 1, 1))
+        return before + jnp.where(kept, (after - before) / (1.0 - rate), 0.0)

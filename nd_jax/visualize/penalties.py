@@ -249,7 +249,7 @@ class Silence:
             levels, floor = _decibels(2.0 * jnp.mean(jnp.square(frames), axis=1)), WAVEFORM_FLOOR_DB
         else:
             levels = domain.to_db(x)  # type: ignore[attr-defined]
-            floor = float(domain.to_db(0.0))  # type: ignore[attr-defined]
+            floor = float(domain.to_db(domain.low))  # type: ignore[attr-defined]
         return jnp.mean(jnp.maximum(levels - (floor + self.margin_db), 0.0))
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from nd_jax.networks.importers.torch_pickle import Census, Machine, Stub, WeightsFileError, dtype_of
 
-__all__ = ["Stub", "WeightsFileError", "read"]
+__all__ = ["Stub", "WeightsFileError", "read", "read_all"]
 
 _LARGEST_PICKLE = 64 * 2**20
 _DEEPEST = 64
@@ -41,6 +41,15 @@ def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
       FileNotFoundError: no such file.
       WeightsFileError: not a PyTorch file, damaged, or without tensors.
     """
+    return read_all(path)[0]
+
+
+def read_all(path: str | pathlib.Path) -> tuple[dict[str, np.ndarray], Any]:
+    """The tensors of a `.pt` file as in `read`, and all that it holds: dicts, lists, numbers, strings, `Stub`s.
+
+    Raises:
+      FileNotFoundError, WeightsFileError: as in `read`.
+    """
     path = pathlib.Path(path)
     if not path.exists():
         raise FileNotFoundError(f"no weights file at {path}")
@@ -60,7 +69,7 @@ def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
         raise WeightsFileError(f"{path} is damaged: {error}") from None
     if not tensors:
         raise WeightsFileError(f"{path} holds no tensors")
-    return tensors
+    return tensors, root
 
 
 class _Archive:

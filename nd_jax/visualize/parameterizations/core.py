@@ -138,7 +138,7 @@ def start_fraction(domain: Domain, start: Start) -> jax.Array:
         # A mean of bands alone belongs to the first axis; one of bands and channels to the last two.
         return inside.reshape((-1,) + (1,) * (rank - 1) if inside.ndim == 1 else (1,) * (rank - 2) + inside.shape)
     if start is None:
-        start = _START_BY_KIND.get(domain.kind, 0.5)
+        start = _START_BY_KIND.get(domain.kind, getattr(domain, "usual", 0.5))
     fraction = np.asarray(start, np.float32)
     if fraction.ndim and fraction.shape != (domain.shape[-1],):
         raise ValueError(f"start has {fraction.size} numbers, but the domain has {domain.shape[-1]} channels")

@@ -176,7 +176,7 @@ def magnitude_shape(domain: Domain) -> tuple[int, ...]:
 def _grid(domain: Domain) -> tuple[int, ...]:
     if domain.kind == "image":
         return tuple(domain.shape[:2])
-    if domain.kind == "log_mel":
+    if domain.kind in ("log_mel", "fbank"):
         return tuple(domain.shape[1:2])
     if domain.kind == "waveform":
         return tuple(domain.shape[:1])
