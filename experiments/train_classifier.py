@@ -3,6 +3,7 @@
     python experiments/train_classifier.py instrument-notes --data-dir NOTES --out runs/instrument_notes
     python experiments/train_classifier.py spoken-digits --data-dir FSDD --out runs/spoken_digits
     python experiments/train_classifier.py esc10 --data-dir ESC --out runs/esc10
+    python experiments/train_classifier.py esc10-ast --data-dir ESC --out runs/esc10_ast
     python experiments/train_classifier.py emotion --data-dir EMODB --out runs/emotion
     python experiments/train_classifier.py mnist --data-dir MNIST --out runs/mnist
 
@@ -29,6 +30,7 @@ import nd_jax as nd
 from nd_jax.experiments.configs import Experiment
 from nd_jax.experiments.configs.emotion import Emotion
 from nd_jax.experiments.configs.esc10 import Esc10
+from nd_jax.experiments.configs.esc10_ast import Esc10Ast
 from nd_jax.experiments.configs.instrument_notes import InstrumentNotes
 from nd_jax.experiments.configs.mnist import Mnist
 from nd_jax.experiments.configs.spoken_digits import SpokenDigits
@@ -36,7 +38,7 @@ from nd_jax.runtime import command_line, enable_compilation_cache
 from nd_jax.training import TrainingError, cards, measures, predictor, train
 from nd_jax.training.classifier import as_heads
 
-Recipe = InstrumentNotes | SpokenDigits | Esc10 | Emotion | Mnist
+Recipe = InstrumentNotes | SpokenDigits | Esc10 | Esc10Ast | Emotion | Mnist
 _LOCAL = ("--prepared-dir",)
 _PLACES = ("data_dir", "prepared_dir", "out", "speakers", "folds")
 

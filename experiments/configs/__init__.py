@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nd_jax.data.arrays import Clips
-from nd_jax.domain import Domain, Image, LogMel
+from nd_jax.domain import Domain, Fbank, Image, LogMel
 from nd_jax.training import Task
 
 
@@ -79,7 +79,11 @@ def pixels(image: jax.Array, domain: Image) -> jax.Array:
 
 def with_band_mean(domain: LogMel, waves: np.ndarray, batch: int = 64) -> LogMel:
     """The domain with the mean of every band over these sounds, (n, at least domain.samples) int16."""
-    levels = jax.jit(lambda part: jnp.sum(domain.from_wave(full_scale(part)), axis=(0, 2, 3)))
+
+    def fractions(part: jax.Array) -> jax.Array:
+        return (domain.from_wave(full_scale(part)) - domain.low) / (domain.high - domain.low)
+
+    levels = jax.jit(lambda part: jnp.sum(fractions(part), axis=(0, 2, 3)))
     total = sum(
         np.asarray(levels(waves[at : at + batch, : domain.samples]), np.float64) for at in range(0, len(waves), batch)
     )
@@ -95,6 +99,12 @@ def describe(domain: LogMel | Image) -> str:
             f"{domain.low:g} (black) ... {domain.high:g} (white)"
         )
     transform = domain.transform
+    if isinstance(domain, Fbank):
+        return (
+            f"Kaldi's filter bank: {transform.sample_rate} Hz, {transform.win_length} samples a frame, hop "
+            f"{transform.hop_length}, {transform.window} window, {transform.n_mels} bands, {domain.frames} frames "
+            f"({domain.samples} samples); values are (log energy - {domain.mean:g}) / {2 * domain.std:g}"
+        )
     return (
         f"log-mel: {transform.sample_rate} Hz, n_fft {transform.n_fft}, hop {transform.hop_length}, "
         f"{transform.n_mels} {transform.scale} bands from {transform.f_min:g} to "

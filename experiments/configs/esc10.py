@@ -17,6 +17,7 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,8 +38,8 @@ _SILENCE = 1e-3  # of the peak
 
 
 @dataclasses.dataclass(frozen=True)
-class Esc10:
-    """Which of ten environmental sounds is heard, from 2.5-second log-mels."""
+class Recordings:
+    """What all recipes of ESC-10 have in common: the recordings, and what is done to them in training."""
 
     data_dir: pathlib.Path
     """The folder with the recordings: a copy of ESC-50, or `esc10.csv` and audio/."""
@@ -50,12 +51,6 @@ class Esc10:
     """The official fold that is held out, 1 to 5; "all" holds out every fold in turn."""
     folds: pathlib.Path | None = None
     """The metrics.json of an earlier run with --fold all; its figures are put into the model card."""
-    features: tuple[int, ...] = (24, 48, 96, 128)
-    """Channels of the convolutions."""
-    stem: int = 5
-    """Size of the first convolution's kernel; the others are 3 x 3."""
-    dropout: float = 0.3
-    """Rate in front of the head."""
     windows: int = 5
     """A held-out recording is judged by the mean over so many windows, spread evenly over its sounding part."""
     mixed: float = 0.5
@@ -72,23 +67,20 @@ class Esc10:
     """Level of the added white noise."""
     hidden: tuple[int, int] = (10, 24)
     """At most so many bands and so many frames in a row are hidden."""
-    training: Settings = Settings(
-        steps=2400, batch_size=16, learning_rate=2e-3, weight_decay=1e-2, eval_every=300, smoothing=0.1
-    )
+    training: Settings = Settings()
 
     @property
     def domain(self) -> LogMelDomain:
-        """What the network hears: 2.54 seconds at 16 kHz, 64 bands, 128 frames."""
-        front_end = LogMel(
-            sample_rate=_SAMPLE_RATE,
-            n_fft=1024,
-            win_length=640,
-            hop_length=320,
-            n_mels=64,
-            f_max=8000.0,
-            scale="slaney",
-        )
-        return LogMelDomain(front_end, frames=128)
+        """What the network hears."""
+        raise NotImplementedError
+
+    def module(self, classes: int) -> nn.Module:
+        """The untrained network."""
+        raise NotImplementedError
+
+    def told(self) -> dict[str, str]:
+        """What differs from recipe to recipe in the model card: name, network, and how both were `chosen`."""
+        raise NotImplementedError
 
     def experiments(self) -> Iterator[Experiment]:
         """One training for a fold, five for "all"."""
@@ -108,7 +100,58 @@ class Esc10:
             yield experiment(clips.select(~is_held_out), clips.select(is_held_out), fold, self)
 
 
-def experiment(train: data.Clips, held_out: data.Clips, fold: str, config: Esc10) -> Experiment:
+@dataclasses.dataclass(frozen=True)
+class Esc10(Recordings):
+    """Which of ten environmental sounds is heard, from 2.5-second log-mels."""
+
+    features: tuple[int, ...] = (24, 48, 96, 128)
+    """Channels of the convolutions."""
+    stem: int = 5
+    """Size of the first convolution's kernel; the others are 3 x 3."""
+    dropout: float = 0.3
+    """Rate in front of the head."""
+    training: Settings = Settings(
+        steps=2400, batch_size=16, learning_rate=2e-3, weight_decay=1e-2, eval_every=300, smoothing=0.1
+    )
+
+    @property
+    def domain(self) -> LogMelDomain:
+        """What the network hears: 2.54 seconds at 16 kHz, 64 bands, 128 frames."""
+        front_end = LogMel(
+            sample_rate=_SAMPLE_RATE,
+            n_fft=1024,
+            win_length=640,
+            hop_length=320,
+            n_mels=64,
+            f_max=8000.0,
+            scale="slaney",
+        )
+        return LogMelDomain(front_end, frames=128)
+
+    def module(self, classes: int) -> AudioCNN:
+        """Convolutions, the mean and the maximum over time, one head."""
+        return AudioCNN(
+            heads=(("category", classes),),
+            features=self.features,
+            kernels=((self.stem, self.stem), *((3, 3),) * (len(self.features) - 1)),
+            strides=((2, 2),) * len(self.features),
+            pooling="events",
+            dropout=self.dropout,
+        )
+
+    def told(self) -> dict[str, str]:
+        """Its part of the model card."""
+        return {
+            "name": "esc10",
+            "network": f"audio_cnn, convolutions of {', '.join(map(str, self.features))} channels; mean and maximum "
+            "over time in front of the head",
+            "chosen": "Front end and network were chosen among three by training on three of the folds 1 to 4 and "
+            "measuring on fold 1 or 2, and the number of steps was doubled after a look at the accuracies of folds 1 "
+            "to 4, which are a little optimistic for that; no choice has seen fold 5",
+        }
+
+
+def experiment(train: data.Clips, held_out: data.Clips, fold: str, config: Recordings) -> Experiment:
     """Training on some recordings, measured on others."""
     classes = train.names["category"]
     heard = windows(train, config.domain.samples, config.windows)
@@ -119,14 +162,7 @@ def experiment(train: data.Clips, held_out: data.Clips, fold: str, config: Esc10
     return Experiment(
         name=fold if config.fold == "all" else "",
         title=f"fold {fold} held out: {len(train)} recordings to train, {len(held_out)} held out",
-        module=AudioCNN(
-            heads=(("category", len(classes)),),
-            features=config.features,
-            kernels=((config.stem, config.stem), *((3, 3),) * (len(config.features) - 1)),
-            strides=((2, 2),) * len(config.features),
-            pooling="events",
-            dropout=config.dropout,
-        ),
+        module=config.module(len(classes)),
         domain=domain,
         task=Task(
             train=examples,
@@ -150,9 +186,10 @@ def experiment(train: data.Clips, held_out: data.Clips, fold: str, config: Esc10
     )
 
 
-def _card(fold: str, trained: int, held_out: int, config: Esc10) -> dict[str, Any]:
+def _card(fold: str, trained: int, held_out: int, config: Recordings) -> dict[str, Any]:
+    told = config.told()
     return {
-        "name": "esc10",
+        "name": told["name"],
         "task": "Which of ten environmental sounds is heard: dog, rain, sea waves, crying baby, clock tick, sneezing, "
         "helicopter, chainsaw, rooster, crackling fire.",
         "intended_use": "a network of environmental sounds to open up, and a judge of these ten sounds",
@@ -164,13 +201,10 @@ def _card(fold: str, trained: int, held_out: int, config: Esc10) -> dict[str, An
         "licence": "CC BY 3.0 (contributors to freesound.org, named in the data set; collected by Karol J. Piczak)",
         "split": f"official fold {fold} ({held_out} recordings) held out; recordings cut from one original are in one "
         "fold. A fixed number of steps, the last weights: no evaluation of held-out recordings ends or chooses a run. "
-        "Front end and network were chosen among three by training on three of the folds 1 to 4 and measuring on "
-        "fold 1 or 2, and the number of steps was doubled after a look at the accuracies of folds 1 to 4, which are a "
-        f"little optimistic for that; no choice has seen fold 5{_how_validated(config.folds)}",
+        f"{told['chosen']}{_how_validated(config.folds)}",
         "front_end": describe(config.domain) + f"; a recording is judged by the mean logits over {config.windows} "
         "windows spread evenly over its sounding part",
-        "network": f"audio_cnn, convolutions of {', '.join(map(str, config.features))} channels; mean and maximum over "
-        "time in front of the head",
+        "network": told["network"],
     }
 
 
@@ -250,7 +284,7 @@ def _prepare(
     noise: np.ndarray,
     classes: int,
     domain: LogMelDomain,
-    config: Esc10,
+    config: Recordings,
 ) -> Any:
     """One training example: a recording, or two at once, at another tempo, pitch and level, in noise, a bit missing."""
     keys = jax.random.split(key, 10)

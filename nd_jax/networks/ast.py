@@ -120,7 +120,8 @@ class AST(nn.Module):
       qkv_bias: whether query, key and value have a bias.
       epsilon: of every normalisation.
       dropout, attention_dropout: rates in training.
-      block_dropout: how often an example skips the last block in training; those before it are skipped less often.
+      block_dropout: how often an example skips the last block in training (Huang et al. 2016); those before it are
+        skipped less often.
     """
 
     classes: int = 527
@@ -179,16 +180,9 @@ class AST(nn.Module):
                 self.attention_dropout,
                 name=f"block{index + 1}",
             )
-            x = self._skipped(x, block(x, train), index, train)
+            rate = self.block_dropout * (index + 1) / self.blocks
+            x = x + dropped(block(x, train) - x, rate, train, axes=(1, 2)) if train and rate else block(x, train)
         x = Pool(name="pool")(_norm(self.epsilon, "norm")(x))
         if not self.classes:
             return x
         return nn.Dense(self.classes, name="head")(_norm(self.epsilon, "head_norm")(x))
-
-    def _skipped(self, before: jax.Array, after: jax.Array, index: int, train: bool) -> jax.Array:
-        """Stochastic depth (Huang et al. 2016), example by example: what a block adds, or nothing."""
-        rate = self.block_dropout * (index + 1) / self.blocks
-        if not (train and rate):
-            return after
-        kept = jax.random.bernoulli(self.make_rng("dropout"), 1.0 - rate, (before.shape[0], 1, 1))
-        return before + jnp.where(kept, (after - before) / (1.0 - rate), 0.0)

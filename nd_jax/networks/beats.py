@@ -225,7 +225,7 @@ class BEATs(nn.Module):
       farthest: distances from here on are one.
       gated: whether distances are gated.
       dropout, attention_dropout, activation_dropout, input_dropout, head_dropout: rates in training.
-      block_dropout: how often a block is left out in training.
+      block_dropout: how often an example skips a block in training.
     """
 
     classes: int = 527
@@ -314,7 +314,8 @@ class BEATs(nn.Module):
             )
             y = block(x, distances, padding, train)
             if train and self.block_dropout:
-                y = jnp.where(jax.random.uniform(self.make_rng("dropout")) < self.block_dropout, x, y)
+                # Dropout scales what it keeps, and the original does not.
+                y = x + (1.0 - self.block_dropout) * dropped(y - x, self.block_dropout, train, axes=(1, 2))
             x = y
         return norm(x) if self.norm_first else x
 

@@ -88,9 +88,12 @@ class MLP(nn.Module):
         return nn.Dense(x.shape[-1], name="output")(dropped(y, self.dropout, train))
 
 
-def dropped(x: jax.Array, rate: float, train: bool) -> jax.Array:
-    """Dropout in training and nothing at all, not even a layer, in evaluation; call it inside a compact method."""
-    return nn.Dropout(rate, deterministic=False)(x) if train and rate else x
+def dropped(x: jax.Array, rate: float, train: bool, axes: tuple[int, ...] = ()) -> jax.Array:
+    """Dropout in training and nothing at all, not even a layer, in evaluation; call it inside a compact method.
+
+    What is along `axes` is dropped together.
+    """
+    return nn.Dropout(rate, broadcast_dims=axes, deterministic=False)(x) if train and rate else x
 
 
 def check_activation(name: str, *, glu: bool = False) -> None:
