@@ -3,6 +3,7 @@
     python experiments/visualize.py                     # the demo: the shipped instrument-note network
     python experiments/visualize.py --network checkpoints/spoken_digits --data-dir recordings --data-set spoken_digits
     python experiments/visualize.py --network my_network --layers block1/conv block2/conv --units 16 --steps 512
+    python experiments/visualize.py --network conditional_mel_gan --units 16     # a generator: latents of its units
 
 Every finished layer is kept in OUT/results, so that a run that was killed goes on with --resume. Ctrl-C writes the
 atlas of what there is.
@@ -22,12 +23,13 @@ import jax
 import numpy as np
 
 import nd_jax as nd
+from nd_jax.experiments import visualize_generator
 from nd_jax.experiments.visualize_cards import Judge
 from nd_jax.experiments.visualize_history import course, history_of
 from nd_jax.experiments.visualize_natural import natural_sounds as _natural
 from nd_jax.network import digest
 from nd_jax.runtime import command_line, enable_compilation_cache, nearest
-from nd_jax.visualize import manifest, optimizers
+from nd_jax.visualize import asking, manifest, optimizers
 from nd_jax.visualize.result import slug
 
 DataSet = Literal[
@@ -91,6 +93,9 @@ class Settings:
     """Of Adam."""
     until_converged: bool = False
     """Units stop when they have converged, and others take their places; steps is then the most (docs/speed.md)."""
+    classes: tuple[str, ...] = ()
+    """Of a generator that can be asked for classes (pitches, digits): those at which every unit is optimised; by
+    default five, evenly from the first to the last."""
     tuned: pathlib.Path | None = None
     """Penalties and transforms from experiments/tune_settings.py, layer by layer, in place of quiet and transforms."""
     chunk_size: int | None = None
@@ -123,20 +128,25 @@ def run(settings: Settings, *, command: str | None = None) -> pathlib.Path:
 
     # What is looked into.
     network = nd.load(settings.network)
+    visualize_generator.check(network, settings)
+    makes = visualize_generator.is_generator(network)
     planned = _plan(network, settings)
     total = sum(len(units) for units in planned.values())
     print(f"{settings.network}: {total} units of {len(planned)} layers, {settings.steps} steps each")
 
     # Natural inputs, and what each unit answers to among them.
-    exemplars = None
-    natural, names = _natural(network, settings)
+    exemplars, natural, names = None, None, None
+    if makes:
+        exemplars = visualize_generator.samples(network, list(planned), settings)
+    else:
+        natural, names = _natural(network, settings)
     if natural is not None:
         exemplars = nd.dissect.exemplars(network, **natural, layers=list(planned), names=names)
     listened = time.perf_counter()
 
     # The sweep: one compiled program a layer; finished layers are on disk before the next begins.
     results, cards = [], []
-    judge = Judge(network, natural, settings.trust, settings.seed)
+    judge = Judge(network, natural, "none" if makes else settings.trust, settings.seed)
     for place, (layer, units) in enumerate(planned.items(), start=1):
         print(f"[{place}/{len(planned)}] ", end="", flush=True)
         result = _layer(network, layer, units, exemplars, settings)
@@ -266,7 +276,8 @@ def _layer(
     folder = settings.out / "results" / slug(layer)
     chosen = _chosen(network, layer, exemplars, settings)
     # Among the clips that are kept is the strongest of every unit: what a unit that does not answer is restarted from.
-    probes = None if exemplars is None else exemplars.inputs
+    makes = visualize_generator.is_generator(network)
+    probes = None if exemplars is None or makes else exemplars.inputs
     if settings.resume:
         kept = _kept(folder, network, layer, units, chosen, probes, settings)
         if kept is not None:
@@ -274,18 +285,18 @@ def _layer(
             return kept
     began = time.perf_counter()
     try:
-        result = nd.visualize_batch(
-            network,
-            nd.objectives.channel(layer, units),
-            key=jax.random.key(settings.seed),
-            optimizer=nd.visualize.adam(settings.learning_rate),
-            steps=settings.steps,
-            stop_when=nd.visualize.converged() if settings.until_converged else None,
-            snapshots=settings.snapshots,
-            chunk_size=settings.chunk_size,
-            probes=probes,
-            **chosen,
-        )
+        common: dict[str, Any] = {
+            "optimizer": nd.visualize.adam(settings.learning_rate),
+            "steps": settings.steps,
+            "stop_when": nd.visualize.converged() if settings.until_converged else None,
+            "snapshots": settings.snapshots,
+            "chunk_size": settings.chunk_size,
+        }
+        if makes:
+            result = visualize_generator.look(network, layer, units, settings, **common)
+        else:
+            objective, key = nd.objectives.channel(layer, units), jax.random.key(settings.seed)
+            result = nd.visualize_batch(network, objective, key=key, probes=probes, **common, **chosen)
     except KeyboardInterrupt:
         return None
     result.save(folder)
@@ -320,19 +331,24 @@ def _kept(
         made["settings"]["transforms"],
         made["settings"].get("stop_when"),
         None if found.strengths is None else found.strengths[0].tolist(),
+        made.get(asking.MARK, []),
         made["settings"]["optimizer"],
         made["key"]["data"][-1],
     )
     moves = chosen["transforms"]
+    makes = visualize_generator.is_generator(network)
+    classes = visualize_generator.classes_of(network, settings) if makes else []
+    through = _parameterization(network, settings) or nd.parameterizations.default(network.input)
     asked = (
         digest(network),
         tuple(f"{layer}:{unit}" for unit in units),
         settings.steps,
         [manifest.plain(item) for item in chosen["penalties"]],
-        manifest.plain(_parameterization(network, settings) or nd.parameterizations.default(network.input)),
+        made["settings"]["parameterization"] if classes else manifest.plain(through),
         [manifest.plain(item) for item in (nd.transforms.default(network.input) if moves is None else moves)],
         manifest.plain(nd.visualize.converged()) if settings.until_converged else None,
         np.asarray(chosen["strengths"], np.float32).tolist() if "strengths" in chosen else None,
+        classes,
         optimizers.name_of(nd.visualize.adam(settings.learning_rate)),
         settings.seed,
     )

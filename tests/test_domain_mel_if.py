@@ -13,7 +13,7 @@ from nd_jax import domain as domains
 from nd_jax.domain.playing import sounds
 from nd_jax.network import Network
 from nd_jax.report.sheets import compose
-from nd_jax.visualize import objectives, parameterizations
+from nd_jax.visualize import objectives, parameterizations, penalties
 
 RATE = 8000
 DOMAIN = domains.MelIF(audio.MelIF(RATE, 1800, 256))
@@ -176,3 +176,16 @@ def test_a_generator_of_mel_if_is_a_prior():
     slope = jax.grad(lambda one: jnp.mean(prior.apply({"z": one}, MEL)))(z)
     chex.assert_tree_all_finite(slope)
     assert np.all(slope != 0)
+
+
+def test_silence_and_level_are_counted_in_db():
+    quiet, loud = penalties.silence(), DOMAIN.from_wave(tone(amplitude=1.0))
+    assert float(quiet(DOMAIN.silence(), DOMAIN)) == 0.0
+    # Ten times the amplitude is 20 dB more in every cell that holds the tone.
+    ten = DOMAIN.silence().at[..., 0].add(2.0)
+    assert float(quiet(ten, DOMAIN)) == pytest.approx(0.5 * 2.0 * 20.0 / np.log(10.0), rel=1e-4)
+    slope = jax.grad(lambda x: quiet(x, DOMAIN))(ten)
+    assert np.all(np.asarray(slope[..., 0]) > 0) and not np.any(np.asarray(slope[..., 1]))
+    tenth = penalties.level_db(DOMAIN.from_wave(tone(amplitude=0.1)), DOMAIN)
+    assert float(penalties.level_db(loud, DOMAIN) - tenth) == pytest.approx(20.0, abs=0.1)
+    assert np.asarray(jax.jit(DOMAIN.levels)(loud)) == pytest.approx(DOMAIN.level_db(loud), abs=1e-3)

@@ -101,11 +101,19 @@ class MelIF(Domain):
         """Network output to sound: (..., frames, bins, 2) -> (..., samples); jittable, batched, differentiable."""
         return self.transform.inverse(x)
 
-    def level_db(self, x: Any) -> np.ndarray:
-        """Levels, (frames, bins), in dB against a sine of full scale that lies on a bin."""
-        nepers = np.asarray(x, np.float32).reshape(self.shape)[..., 0]
+    def levels(self, x: Any) -> jax.Array:
+        """(..., frames, bins, 2) -> (..., frames, bins) in dB against a sine of full scale that lies on a bin."""
         power = 0.5 if self.transform.kind == "mel" else 1.0
-        return _DB_PER_NEPER * (power * nepers - float(np.log(self.transform.n_fft / 4)))
+        return _DB_PER_NEPER * (power * x[..., 0] - float(np.log(self.transform.n_fft / 4)))
+
+    @property
+    def silence_db(self) -> float:
+        """The level of silence, in dB, as `levels` has it."""
+        return float(self.levels(np.asarray([np.log(EPSILON), 0.0], np.float32)))
+
+    def level_db(self, x: Any) -> np.ndarray:
+        """`levels` of one example, (frames, bins)."""
+        return np.asarray(self.levels(np.asarray(x, np.float32).reshape(self.shape)))
 
     def sound(self, x: Any) -> Sound:
         clean = jnp.nan_to_num(jnp.asarray(x, jnp.float32).reshape(self.shape), neginf=self.low, posinf=self.high)

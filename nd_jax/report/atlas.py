@@ -143,7 +143,7 @@ def _explained(
 ) -> dict[str, Any] | None:
     """What the command that explains a unit on files of one's own is made of, and the page that it made beside this."""
     domain = run.domain
-    if domain.kind not in ("log_mel", "waveform", "image"):
+    if domain.kind not in ("log_mel", "fbank", "waveform", "image"):
         return None
     rank = len(domain.shape)
     shapes = {} if network is None else taps.layers(network)
@@ -213,6 +213,11 @@ def _about(runs: Sequence[Visualization], found: Collected, domain: Domain) -> s
     if found.sound:
         lines.append(
             f"All sounds are played at {LOUDNESS:g} LUFS".replace("-", "−") + ", the gain stated, with a peak limiter."
+        )
+    if found.notes[0]:
+        lines.append(
+            f"The pitch heard (the period of the sound, measured without any network) lies within 50 cents of the one "
+            f"asked for in {found.notes[1]:,} of {found.notes[0]:,} sounds."
         )
     if domain.made_of:
         lines.append(domain.made_of)

@@ -14,6 +14,7 @@ from nd_jax import taps
 from nd_jax.report import recipe
 from nd_jax.report.natural import Natural
 from nd_jax.report.page import Page
+from nd_jax.report.sounds import midi
 from nd_jax.report.training import Course
 from nd_jax.report.trust import Cards
 from nd_jax.report.units import Files, Lane
@@ -51,12 +52,15 @@ class Collected:
       others: a sentence about layers that were not asked for.
       thumbs: whether tiles have pictures of their own, smaller than the unit's.
       sound: whether anything can be played.
+      notes: of sounds that a generator was asked to make at a pitch, how many there are, and of how many the pitch
+        heard lies within half a semitone of it.
     """
 
     layers: list[dict[str, Any]]
     others: str
     thumbs: bool
     sound: bool
+    notes: tuple[int, int] = (0, 0)
 
 
 def collect(
@@ -141,6 +145,7 @@ def _names(network: Network | None, layer: str) -> tuple[str, ...]:
     for part, names in heads.items():
         output = f"{taps.OUTPUT}[{part}]" if part else taps.OUTPUT
         is_head = layer in last and (not part or layer.rsplit("/", 1)[-1] == part)
+        is_head = is_head or taps.outputs(network).get(output) == layer
         if layer == output or (is_head and taps.layer_shape(network, layer) == (len(names),)):
             return names
     return ()
@@ -228,6 +233,9 @@ class _Layer:
             **self.course.of(self.layer, run.labels[place], unit, lane.stem),
         }
         self.units[key] = {"call": call, **known["entry"], **more}
+        asked = [one for one in known["entry"].get("classes", ()) if one["midi"] is not None]
+        right = [one for one in asked if one["pitch"] and abs(midi(one["pitch"]) - one["midi"]) <= 0.5]
+        self.found.notes = self.found.notes[0] + len(asked), self.found.notes[1] + len(right)
 
     def _keys(self, units: Sequence[int]) -> list[str]:
         """The last part of units' addresses: the number, with a suffix for a further run; `o3` for other objectives."""

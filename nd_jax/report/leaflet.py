@@ -1,7 +1,7 @@
 """A page of one experiment: text, tables, figures, and tiles that are looked at and listened to, top to bottom.
 
     folder/index.html     the page, with its style and a few lines of script inside; opens from the disk
-    folder/files/         its pictures and sounds
+    folder/files/         its pictures and sounds; with one_file they are inside the page
 
 The atlas shows all units of a network; a leaflet tells what one experiment found. It has the atlas's type, colours and
 rules: sounds at one loudness with the gain stated, silence called silent, one sound at a time, nothing from a network.
@@ -12,7 +12,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import io
 import pathlib
+import tempfile
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -24,6 +26,7 @@ from nd_jax.report.page import asset
 from nd_jax.report.sounds import LOUDNESS, at_playback_level, encode_wav, sounds
 
 _FILES = "files"
+_TYPES = {".png": "image/png", ".gif": "image/gif", ".svg": "image/svg+xml", ".wav": "audio/wav"}
 _STYLE = """
 main { max-width: 1120px; margin: 0 auto; padding: 24px; display: grid; gap: 16px; }
 main { grid-template-columns: minmax(0, 1fr); }
@@ -59,9 +62,11 @@ class Leaflet:
       folder: where; made if missing, other files in it stay.
       title: heading.
       about: a paragraph below it.
+      one_file: whether pictures and sounds are part of index.html, which can then be sent around alone.
     """
 
-    def __init__(self, folder: Any, title: str, about: str = ""):
+    def __init__(self, folder: Any, title: str, about: str = "", *, one_file: bool = False):
+        self.one_file = one_file
         self.folder = pathlib.Path(folder).expanduser()
         self.title = title
         self._parts: list[str] = []
@@ -103,24 +108,21 @@ class Leaflet:
           words: what it shows, for who cannot see it.
           caption: below it.
         """
-        path = self.folder / _FILES / name
-        if isinstance(content, bytes):
-            sheets.replace(path, content)
-        elif isinstance(content, np.ndarray):
-            sheets.replace(path, pictures.encode_png(content))
-        else:
-            with sheets.drafted(path) as draft:
-                content.savefig(draft, format="png")
+        if isinstance(content, np.ndarray):
+            content = pictures.encode_png(content)
+        elif not isinstance(content, bytes):
+            buffer = io.BytesIO()
+            content.savefig(buffer, format="png")
+            content = buffer.getvalue()
+        address = self._kept(name, content)
         below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
-        self._parts.append(
-            f'<figure><img src="{_FILES}/{html.escape(name)}" alt="{html.escape(words)}" loading="lazy">'
-            f"{below}</figure>"
-        )
+        self._parts.append(f'<figure><img src="{address}" alt="{html.escape(words)}" loading="lazy">{below}</figure>')
 
     def animation(self, name: str, frames: Sequence[np.ndarray], words: str, caption: str = "", **options: Any) -> None:
         """An endless GIF of frames of one size, as `sheets.gif` writes it."""
-        path = sheets.gif(frames, self.folder / _FILES / name, **options)
-        self.figure(name, path.read_bytes(), words, caption)
+        with tempfile.TemporaryDirectory() as folder:
+            content = sheets.gif(frames, pathlib.Path(folder) / name, **options).read_bytes()
+        self.figure(name, content, words, caption)
 
     def tiles(
         self,
@@ -154,27 +156,25 @@ class Leaflet:
         shown = []
         for index, ready in enumerate(played):
             name = f"{stem}-{index:03d}"
-            if figures:
-                sheets.replace(self.folder / _FILES / f"{name}.svg", figures[index].encode())
-            else:
-                sheets.replace(self.folder / _FILES / f"{name}.png", pictures.png(drawn[index]))
+            shape = (f"{name}.svg", figures[index].encode()) if figures else (f"{name}.png", pictures.png(drawn[index]))
+            source = self._kept(*shape)
             title = html.escape(titles[index]) if titles else f"{index}"
             lines = [html.escape(line) for line in facts[index]] if facts else []
             player = ""
             if ready is not None and ready.silent:
                 lines.append("silent")
             elif ready is not None:
-                sheets.replace(self.folder / _FILES / f"{name}.wav", encode_wav(ready.sound))
-                player = f'<audio controls preload="none" src="{_FILES}/{name}.wav" aria-label="{title}"></audio>'
+                played_from = self._kept(f"{name}.wav", encode_wav(ready.sound))
+                player = f'<audio controls preload="none" src="{played_from}" aria-label="{title}"></audio>'
                 limited = f", limiter {ready.limited_db:.0f} dB" if ready.limited_db >= 0.5 else ""
                 lines.append(f"gain {ready.gain_db:+.0f} dB{limited}".replace("-", "−"))
             if figures:
-                image = f'<img loading="lazy" src="{_FILES}/{name}.svg" alt="{title}">'
+                image = f'<img loading="lazy" src="{source}" alt="{title}">'
             else:
                 kind = "colour" if np.ndim(drawn[index].values) == 3 else "map"
                 rows, columns = np.shape(drawn[index].values)[:2]
                 image = (
-                    f'<img class="{kind}" width="{columns}" height="{rows}" loading="lazy" src="{_FILES}/{name}.png" '
+                    f'<img class="{kind}" width="{columns}" height="{rows}" loading="lazy" src="{source}" '
                     f'alt="{title}">'
                 )
             shown.append(
@@ -187,6 +187,13 @@ class Leaflet:
         if drawn and drawn[0].x.unit != "px":
             self.text(_axes(drawn[0]), soft=True)
 
+    def _kept(self, name: str, content: bytes) -> str:
+        """Writes a file of the page; returns the address that an attribute takes."""
+        if self.one_file:
+            return pictures.data_uri(content, _TYPES[pathlib.PurePath(name).suffix])
+        sheets.replace(self.folder / _FILES / name, content)
+        return f"{_FILES}/{html.escape(name)}"
+
     def finish(self) -> pathlib.Path:
         """Writes index.html in one step; returns its path."""
         from nd_jax import __version__
@@ -194,7 +201,7 @@ class Leaflet:
         style = asset("atlas.css") + _STYLE
         policy = (
             f"default-src 'none'; script-src {_hash(_SCRIPT)}; style-src {_hash(style)}; "
-            "img-src 'self' file: data:; media-src 'self' file:; base-uri 'none'; form-action 'none'"
+            "img-src 'self' file: data:; media-src 'self' file: data:; base-uri 'none'; form-action 'none'"
         )
         if self._sound:
             level = f"{LOUDNESS:g}".replace("-", "−")

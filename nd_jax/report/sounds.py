@@ -100,6 +100,11 @@ def pitch(sound: Sound, *, low: float = 40.0, high: float = 4000.0, clarity: flo
     return float(sound.sample_rate * _FINER / (lag + (0.5 * (before - after) / bend if bend else 0.0)))
 
 
+def midi(hertz: float) -> float:
+    """A pitch as a MIDI number; 69 is 440 Hz."""
+    return 69.0 + 12.0 * math.log2(hertz / 440.0)
+
+
 def brightness(sound: Sound) -> float | None:
     """The spectral centroid of a whole sound, weighted by power, in Hz; None for digital silence."""
     wave = np.nan_to_num(np.asarray(sound.wave, np.float64))

@@ -269,7 +269,7 @@ class Files:
         found = [
             {**asked[rank], "rank": rank, **{name: rows[rank][name] for name in ("score", "pitch")}} for rank in ranked
         ]
-        return {"asked": asked[0]["name"], **({"classes": found} if len({each["name"] for each in found}) > 1 else {})}
+        return {"asked": asked[0]["name"], "classes": found}
 
     def _history(self, lane: Lane) -> list[list[Any]]:
         return [list(self.run.snapshot_steps), [_finite(value) for value in lane.history()]]

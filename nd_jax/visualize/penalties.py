@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nd_jax.domain import Domain, Parts
+from nd_jax.domain import Domain, MelIF, Parts
 from nd_jax.runtime import nearest
 from nd_jax.visualize.parameter_penalties import LatentLength as LatentLength
 from nd_jax.visualize.parameter_penalties import MaskArea as MaskArea
@@ -211,8 +211,8 @@ def level(target_db: float, *, direction: str = "below", weight: float = 1.0) ->
 def level_db(x: jax.Array, domain: Domain) -> jax.Array:
     """Overall level of one example in dB, where a full-scale sine is 0 dB.
 
-    Waveform: 10 log10 of twice the mean square, at least -80 dB. Spectrogram of levels: power summed over bands,
-    averaged over time; a tone between two mel bands counts in both, up to 3 dB.
+    Waveform: 10 log10 of twice the mean square, at least -80 dB. Spectrogram of levels, and the levels of a mel-IF:
+    power summed over bands, averaged over time; a tone between two mel bands counts in both, up to 3 dB.
 
     Raises:
       ValueError: a domain without levels.
@@ -220,7 +220,7 @@ def level_db(x: jax.Array, domain: Domain) -> jax.Array:
     _check_levels("level", domain)
     if domain.kind == "waveform":
         return _decibels(2.0 * jnp.mean(jnp.square(x)))
-    power = _power(domain.to_db(x))  # type: ignore[attr-defined]
+    power = _power(_levels(x, domain))
     axes = {axis.name: index for index, axis in enumerate(domain.axes)}
     summed = jnp.sum(power, axis=axes["frequency"], keepdims=True)
     return 10.0 * jnp.log10(jnp.mean(summed))
@@ -248,15 +248,16 @@ class Silence:
             frames = x[: count * window].reshape(count, window)
             levels, floor = _decibels(2.0 * jnp.mean(jnp.square(frames), axis=1)), WAVEFORM_FLOOR_DB
         else:
-            levels = domain.to_db(x)  # type: ignore[attr-defined]
-            floor = float(domain.to_db(domain.low))  # type: ignore[attr-defined]
+            levels = _levels(x, domain)
+            floor = _floor(domain)
         return jnp.mean(jnp.maximum(levels - (floor + self.margin_db), 0.0))
 
 
 def silence(margin_db: float = 0.0, *, weight: float = 1.0) -> Silence:
     """Mean level above silence, in dB: prefers a quiet picture where nothing matters to the unit.
 
-    Spectrogram: the mean over all cells above the floor. Waveform: the mean over windows of 10 ms above -80 dB.
+    Spectrogram, and the levels of a mel-IF: the mean over all cells above the floor. Waveform: the mean over windows of
+    10 ms above -80 dB.
 
     Args:
       margin_db: how far above silence is still free.
@@ -348,8 +349,20 @@ def _check_one_array(name: str, domain: Domain) -> None:
         raise ValueError(f"{name} is for a domain of one array, but this one has the parts {sorted(domain.parts)}")
 
 
+def _levels(x: jax.Array, domain: Domain) -> jax.Array:
+    """The levels of a spectrogram or a mel-IF, in dB."""
+    return domain.levels(x) if isinstance(domain, MelIF) else domain.to_db(x)  # type: ignore[attr-defined]
+
+
+def _floor(domain: Domain) -> float:
+    """The level of silence, in dB."""
+    if isinstance(domain, MelIF):
+        return domain.silence_db
+    return float(domain.to_db(domain.low))  # type: ignore[attr-defined]
+
+
 def _check_levels(name: str, domain: Domain) -> None:
-    if domain.kind != "waveform" and not hasattr(domain, "to_db"):
+    if domain.kind != "waveform" and not isinstance(domain, MelIF) and not hasattr(domain, "to_db"):
         raise ValueError(f"{name} needs a waveform or a spectrogram with levels in dB, not {domain.kind!r}")
 
 

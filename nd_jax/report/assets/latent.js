@@ -16,7 +16,7 @@ function heardAs(one) {
   return `heard ${hertz(one.pitch)}, ${note(one.pitch)}${off === null ? "" : `, ${off < 0 ? "−" : "+"}${Math.abs(off)} cents`}`;
 }
 function atClasses(entry, ref) {
-  if (!entry.classes) return null;
+  if (!entry.classes || entry.classes.length < 2) return null;
   const rows = entry.classes, what = I.made, stem = `${ref.layer.slug}/${ref.key}`, more = new Map((entry.others || []).map((one) => [one.rank, one]));
   const scores = rows.map((one) => one.score).filter((score) => !last(score)), usual = entry.natural && entry.natural.length ? entry.natural[0].value : null;
   const low = Math.min(usual === null ? 0 : usual, ...scores), high = Math.max(usual === null ? 0 : usual, ...scores, low + 1e-9);
@@ -31,7 +31,7 @@ function atClasses(entry, ref) {
     [...new Set([high, low])].map((value) => h("span", { class: "y", style: { top: y(value) + "%" } }, num(value))));
   return h("section", { class: "panel wide" }, h("h2", {}, what === "pitch" ? "What it reaches at each pitch" : "What it reaches for each class"),
     h("p", { class: "soft" }, `Activation over the ${what} that the generator was asked for. From the same latent, each ${what} was climbed on its own; the highest, with a ring, is the one above.${usual === null ? "" : ` The dashed line is the strongest of ${I.natural.count.toLocaleString("en")} random samples, ${num(usual)}.`}${I.sound ? ` The pitch heard is the period of the sound (McLeod and Wyvill 2005), ${what === "pitch" ? "measured without any network; beside it how far it lies from the one asked for." : "measured without any network."}` : ""}`),
-    chart, h("ol", { class: "naturals others" }, rows.map((one) => {
+    chart, h("ol", { class: "naturals each" }, rows.map((one) => {
       const about = one.rank ? more.get(one.rank) : { silent: ref.layer.silent[ref.i], seconds: ref.layer.seconds[ref.i], gain: ref.layer.gain[ref.i], limited: ref.layer.limited[ref.i] };
       const file = one.rank ? `${stem}.${one.rank + 1}` : stem, heard = I.sound && !about.silent, name = `${what} ${one.name}`;
       return h("li", {}, h("h3", {}, `${one.name}${one.rank ? "" : ", the highest"}`), h("p", { class: "soft" }, `activation ${num(one.score)}`), I.sound && h("p", { class: "soft" }, heard ? heardAs(one) : "not audible"),

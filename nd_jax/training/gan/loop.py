@@ -194,9 +194,11 @@ def as_networks(generator: nn.Module, discriminator: nn.Module, task: GanTask, s
         return jax.device_get({"params": player["params"], **player["collections"]})
 
     eval_mode = {"train": False}
+    names = {"label": task.labels} if task.conditional and not task.pairs else ()
+    given, judged = task.discriminator_input, variables(state["discriminator"])
     return (
         Network(generator, variables(averaged), task.generator_input, task.domain, apply_kwargs=eval_mode),
-        Network(discriminator, variables(state["discriminator"]), task.discriminator_input, apply_kwargs=eval_mode),
+        Network(discriminator, judged, given, labels=names, apply_kwargs=eval_mode),
     )
 
 
