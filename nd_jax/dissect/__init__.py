@@ -1,9 +1,48 @@
-"""Dissection: what the units of a network do on natural sounds, and what their weights say."""
+"""Dissection: what the units of a network do on natural sounds, what concepts that is, and what their weights say."""
 
+from nd_jax.dissect.closed_set import (
+    ClosedSet,
+    LastLayer,
+    TextEncoder,
+    closed_set,
+    concept_names,
+    confidence,
+    db_scores,
+    last_layer,
+    tab_scores,
+)
 from nd_jax.dissect.exemplars import QUANTILES, Exemplars, exemplars
+from nd_jax.dissect.functions import FUNCTIONS, WPMI, Cosine, CosineCubed, RankReorder, SoftWPMI
 from nd_jax.dissect.samples import samples
+from nd_jax.dissect.similarity import similarity
 from nd_jax.dissect.straight import NotComposable
 from nd_jax.dissect.tuning import Tuning, tuning
 from nd_jax.dissect.weights import Weights, composed
 
-__all__ = ["QUANTILES", "Exemplars", "NotComposable", "Tuning", "Weights", "composed", "exemplars", "samples", "tuning"]
+__all__ = [
+    "FUNCTIONS",
+    "QUANTILES",
+    "WPMI",
+    "ClosedSet",
+    "Cosine",
+    "CosineCubed",
+    "Exemplars",
+    "LastLayer",
+    "NotComposable",
+    "RankReorder",
+    "SoftWPMI",
+    "TextEncoder",
+    "Tuning",
+    "Weights",
+    "closed_set",
+    "composed",
+    "concept_names",
+    "confidence",
+    "db_scores",
+    "exemplars",
+    "last_layer",
+    "samples",
+    "similarity",
+    "tab_scores",
+    "tuning",
+]
