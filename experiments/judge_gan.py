@@ -2,9 +2,11 @@
 
     python experiments/judge_gan.py --generator runs/dcgan_mnist/generator --data-dir MNIST --judge checkpoints/mnist
     python experiments/judge_gan.py --generator runs/mel_gan/generator --data-dir FSDD --judge checkpoints/spoken_digits
+    python experiments/judge_gan.py --generator checkpoints/notes_gansynth --data-dir NOTES --judge notes_judge:pitch
 
-Every figure stands beside that of real examples that nobody was trained on and that of the untrained generator. Writes
-figures.json beside the generator, or where --out says.
+Every figure stands beside that of real examples that nobody was trained on and that of the untrained generator. Notes
+are also measured by their pitch (experiments/judge_notes.py). Writes figures.json beside the generator, or where --out
+says.
 """
 
 from __future__ import annotations
@@ -23,8 +25,10 @@ import numpy as np
 import nd_jax as nd
 from nd_jax import generators, metrics
 from nd_jax.domain import Domain, Image, LogMel, MelIF, Waveform, converter
+from nd_jax.experiments import judge_notes_table
 from nd_jax.experiments.configs.gans import GanExperiment
-from nd_jax.runtime import command_line, enable_compilation_cache
+from nd_jax.experiments.configs.gansynth import GansynthExperiment, recipe_of
+from nd_jax.runtime import command_line, enable_compilation_cache, nearest
 from nd_jax.training import gan
 from nd_jax.training.gan.loop import Watcher
 
@@ -44,7 +48,7 @@ class Settings:
     data_dir: pathlib.Path
     """The folder with the data set that it was trained on, as downloaded."""
     judge: str
-    """The classifier: a network's folder or the name of a shipped one."""
+    """The classifier: a network's folder or the name of a shipped one; of several heads one, as notes_judge:pitch."""
     out: pathlib.Path | None = None
     """The file to write; by default figures.json beside the generator's folder."""
     prepared_dir: pathlib.Path | None = None
@@ -58,26 +62,37 @@ class Judge:
     """A classifier that listens to what a generator makes.
 
     Attributes:
-      network: of one head.
+      network: a classifier.
       domain: what the generator makes.
       layer: whose outputs are the features.
+      head: of several outputs, the one that is listened to.
     """
 
     network: nd.Network
     domain: Domain
     layer: str
+    head: str = ""
 
     @classmethod
     def load(cls, name: str, domain: Domain) -> Judge:
         """Loads a classifier and checks that it can judge examples of a domain.
 
+        Args:
+          name: of a shipped network or its folder; of several heads one is named, as notes_judge:pitch.
+          domain: what the generator makes.
+
         Raises:
-          ValueError: it takes something else, or has several heads; one sentence.
+          ValueError: it takes something else, or has several heads and none is named; one sentence.
           NetworkFileError: there is none.
         """
-        network = nd.load(name)
-        if isinstance(network.labels, Mapping) or not network.labels:
-            raise ValueError(f"{name} cannot judge: a judge has one head with named classes")
+        place, _, head = name.rpartition(":") if ":" in name else (name, "", "")
+        network = nd.load(place)
+        try:
+            named = metrics.labels_of(network, head)
+        except ValueError as error:
+            raise ValueError(f"{name} cannot judge: {error}, as in {place}:HEAD") from None
+        if not named:
+            raise ValueError(f"{name} cannot judge: a judge has a head with named classes")
         taken = network.input
         heard = isinstance(taken, LogMel) and (
             isinstance(domain, MelIF) or (isinstance(domain, Waveform) and domain.sample_rate == taken.sample_rate)
@@ -87,11 +102,33 @@ class Judge:
                 f"{name} cannot judge these examples: it takes {taken.kind} of shape {taken.shape}, and they are "
                 f"{domain.kind} of shape {domain.shape} or of another scale"
             )
-        return cls(network, domain, _features_of(network))
+        return cls(network, domain, _features_of(network), head)
+
+    @property
+    def name(self) -> str:
+        """As `load` takes it, where it is a shipped one."""
+        return str(self.network.card.get("name", "")) + (f":{self.head}" if self.head else "")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes that it tells apart."""
+        return metrics.labels_of(self.network, self.head)
+
+    def classes(self, names: Sequence[str], numbers: Any) -> np.ndarray:
+        """Numbers of classes named by the generator -> numbers of the judge's classes of these names.
+
+        Raises:
+          ValueError: it knows no class of a name.
+        """
+        labels = self.labels
+        missing = [name for name in names if name not in labels]
+        if missing:
+            raise ValueError(f"{self.name or 'the judge'} knows no class {missing[0]!r}; {nearest(missing[0], labels)}")
+        return np.asarray([labels.index(name) for name in names])[np.asarray(numbers)]
 
     def hear(self, x: np.ndarray) -> metrics.Heard:
         """Examples (n, *domain.shape) -> what the network says of them, and its features."""
-        return metrics.hear(self.network, self.given(x), self.layer)
+        return metrics.hear(self.network, self.given(x), self.layer, head=self.head)
 
     def given(self, x: Any) -> Any:
         """Examples (n, *domain.shape) -> what the network takes, (n, *network.input.shape)."""
@@ -117,7 +154,9 @@ class Judge:
             if not made:
                 inputs = generators.inputs(generator, SEED, _GLANCE)
                 heard = self.hear(known["x"])
-                made.append(metrics.watcher(self.network, self.layer, heard, inputs, to_judge=self.given))
+                made.append(
+                    metrics.watcher(self.network, self.layer, heard, inputs, head=self.head, to_judge=self.given)
+                )
             return made[0](step, generator, discriminator)
 
         return look
@@ -140,14 +179,38 @@ def run(settings: Settings) -> dict[str, Any]:
     generator = nd.load(settings.generator)
     judge = Judge.load(settings.judge, generator.output)
     experiment = _recipe(generator, settings).experiment()
-    known, held_out = real(experiment, known=True), real(experiment, settings.samples)
-    found = figures_of(generator, judge, known, held_out, settings.samples)
+    found = measured(experiment, generator, judge, real(experiment, settings.samples), settings.samples)
     out = settings.out or pathlib.Path(settings.generator).parent / "figures.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps({"generator": str(settings.generator), **found}, indent=1) + "\n")
-    print(metrics.judge_table(found))
+    print(table(found))
     print(out)
     return found
+
+
+def measured(
+    experiment: GanExperiment, generator: nd.Network, judge: Judge, held_out: Mapping[str, np.ndarray], count: int
+) -> dict[str, Any]:
+    """All figures of a trained generator: of notes what `judge_notes` measures, else what `figures_of` does.
+
+    Args:
+      experiment: what was trained.
+      generator: what came of it.
+      judge: who says so.
+      held_out: as of `real`.
+      count: samples to draw.
+    """
+    from nd_jax.experiments import judge_notes
+
+    if isinstance(experiment, GansynthExperiment):
+        found = judge_notes.figures_of(experiment, generator, judge, count)
+        return {**found, "explained": judge_notes_table.explained(found)}
+    return figures_of(generator, judge, real(experiment, known=True), held_out, count)
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """The Markdown table of what `measured` found."""
+    return judge_notes_table.table(found) if "notes" in found else metrics.judge_table(found)
 
 
 def _recipe(generator: nd.Network, settings: Settings) -> Any:
@@ -176,16 +239,21 @@ def _recipe(generator: nd.Network, settings: Settings) -> Any:
         return recipe(**places, length=made.samples)
     if isinstance(made, LogMel):
         return mel_gans.ConditionalMelGan(**places) if classes else mel_gans.MelGan(**places)
+    if isinstance(made, MelIF):
+        return recipe_of(generator, **places)
     raise ValueError(f"no recipe makes {made.kind} examples")
 
 
-def real(experiment: GanExperiment, count: int | None = None, *, known: bool = False) -> dict[str, np.ndarray]:
+def real(
+    experiment: GanExperiment, count: int | None = None, *, known: bool = False, draw: int = 0
+) -> dict[str, np.ndarray]:
     """Real examples as the discriminator sees them: held-out ones, or those that training knows.
 
     Args:
       experiment: the training.
       count: at most so many, the first ones of a fixed shuffle; None for all.
       known: whether they are training examples.
+      draw: the number of a drawing, where training changes its examples at random; another one, other changes.
 
     Returns:
       {"x": (n, *domain.shape), and "label": (n,) of a GAN with classes}.
@@ -203,7 +271,7 @@ def real(experiment: GanExperiment, count: int | None = None, *, known: bool = F
         )
     chosen = np.sort(np.random.default_rng(0).permutation(total)[:count])
     prepare = jax.jit(jax.vmap(experiment.task.prepare))
-    keys = jax.random.split(jax.random.key(0), len(chosen))
+    keys = jax.random.split(jax.random.key(draw), len(chosen))
     parts = []
     for start in range(0, len(chosen), 100):
         rows = chosen[start : start + 100]
@@ -231,20 +299,20 @@ def figures_of(
       What `nd.metrics.judge` gives, and {"judge", "layer", "seed"}.
     """
     given = generators.inputs(generator, SEED, count)
-    made, before = (generators.make(one, given) for one in (generator, _untrained(generator)))
+    made, before = (generators.make(one, given) for one in (generator, untrained(generator)))
     record = metrics.judge(
         judge.hear(known["x"]),
         judge.hear(held_out["x"]),
         judge.hear(made),
         jax.random.key(SEED),
         untrained=judge.hear(before),
-        labels=judge.network.labels,
-        asked=given["label"] if isinstance(given, Mapping) else None,
+        labels=judge.labels,
+        asked=judge.classes(generators.classes_of(generator), given["label"]) if isinstance(given, Mapping) else None,
     )
-    return {"judge": str(judge.network.card.get("name", "")), "layer": judge.layer, "seed": SEED, **record}
+    return {"judge": judge.name, "layer": judge.layer, "seed": SEED, **record}
 
 
-def _untrained(generator: nd.Network) -> nd.Network:
+def untrained(generator: nd.Network) -> nd.Network:
     """The same generator before its first step."""
     module, example = generator.module, generators.inputs(generator, SEED, 2)
     variables = jax.jit(lambda key, given: module.init(key, given, train=False))(jax.random.key(SEED), example)
@@ -261,11 +329,12 @@ def _heard(wave: jax.Array, domain: LogMel) -> jax.Array:
 
 
 def _features_of(network: nd.Network) -> str:
-    """The layer that the head reads: the last with one axis before the output."""
+    """The layer that the heads read: the last with one axis before the outputs."""
     flat = [name for name, shape in nd.taps.layers(network).items() if len(shape) == 1]
-    if len(flat) < 2:
+    heads = len(network.output.shape) if isinstance(network.output.shape, Mapping) else 1
+    if len(flat) <= heads:
         raise ValueError("a judge needs a layer of units before its output, whose values are the features")
-    return flat[-2]
+    return flat[-1 - heads]
 
 
 if __name__ == "__main__":

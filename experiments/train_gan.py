@@ -25,11 +25,11 @@ from typing import Any
 import nd_jax as nd
 from nd_jax.experiments.configs.emotion_mel_gan import EmotionMelGan
 from nd_jax.experiments.configs.gans import GanRecipe, check_devices
-from nd_jax.experiments.configs.gansynth import GansynthNotes, GansynthNsynth
+from nd_jax.experiments.configs.gansynth import GansynthExperiment, GansynthNotes, GansynthNsynth
 from nd_jax.experiments.configs.mel_gans import ConditionalMelGan, MelGan
 from nd_jax.experiments.configs.mnist_gans import DcganMnist, DcganMnistSource, WganMnist, WganMnistSource
 from nd_jax.experiments.configs.wavegan import ConditionalWavegan, Wavegan
-from nd_jax.experiments.judge_gan import Judge, figures_of, real
+from nd_jax.experiments.judge_gan import Judge, measured, real, table
 from nd_jax.report.curves import curves
 from nd_jax.report.watch import SampleWatcher
 from nd_jax.runtime import MissingExtraError, command_line, enable_compilation_cache, require
@@ -96,6 +96,8 @@ def run(recipe: GanRecipe, *, command: str, progress: bool = True) -> dict[str, 
     judge = Judge.load(recipe.judge, experiment.task.domain) if recipe.judge else None
     known = held_out = {}
     if judge is not None:
+        if isinstance(experiment, GansynthExperiment):
+            require("parselmouth", "voice")
         known, held_out = real(experiment, _GLANCED, known=True), real(experiment, recipe.samples)
     if hosts.leads():
         print(experiment.title)
@@ -122,10 +124,9 @@ def run(recipe: GanRecipe, *, command: str, progress: bool = True) -> dict[str, 
     found: dict[str, Any] = {}
     if judge is not None:
         stored = nd.load(networks["generator"].save(recipe.out / "generator", overwrite=True, dtype=dtype))
-        known = real(experiment, known=True)
-        found = figures_of(stored, judge, known, held_out, recipe.samples)
+        found = measured(experiment, stored, judge, held_out, recipe.samples)
         (recipe.out / "figures.json").write_text(json.dumps({"command": command, **found}, indent=1) + "\n")
-        print(nd.metrics.judge_table(found))
+        print(table(found))
 
     # --- save ---------------------------------------------------------------------------------------------------------
     card = dict(experiment.card) | {
@@ -134,7 +135,7 @@ def run(recipe: GanRecipe, *, command: str, progress: bool = True) -> dict[str, 
         "hardware": cards.hardware(),
         "training": {"steps": trained.step, **_plain(recipe.training)},
         "samples": found,
-        "table": nd.metrics.judge_table(found) if found else "",
+        "table": table(found) if found else "",
     }
     sheet = recipe.out / "samples" / "sheets" / f"{trained.step:08d}.png"
     _save(networks, card, recipe.out, dtype, sheet)

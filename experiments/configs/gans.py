@@ -51,7 +51,8 @@ class GanRecipe:
     prepared_dir: pathlib.Path | None = None
     """Where the prepared data set is kept; by default in the user's data folder."""
     judge: str = ""
-    """The classifier that samples are measured by: a network's folder or the name of a shipped one; "" for none."""
+    """The classifier that samples are measured by: a network's folder or the name of a shipped one; of several heads
+    one, as notes_judge:pitch; "" for none."""
     samples: int = 1000
     """So many samples are measured at the end."""
     storage: Literal["float16", "float32"] = "float16"

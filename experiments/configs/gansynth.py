@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nd_jax import data
+from nd_jax import data, generators
 from nd_jax.audio import MelIF
 from nd_jax.data.arrays import Clips
 from nd_jax.domain import MelIF as MelIFDomain
@@ -31,9 +31,13 @@ from nd_jax.experiments.configs import full_scale, samples_of
 from nd_jax.experiments.configs.gans import GanExperiment, GanRecipe, check_batch
 from nd_jax.experiments.configs.instrument_notes import LICENCES, PITCHES
 from nd_jax.experiments.configs.instrument_notes import LOWEST as FIRST
+from nd_jax.network import Network
 from nd_jax.networks.gansynth import Discriminator, Generator
 from nd_jax.training import augment, gan, gansynth
 from nd_jax.training.splits import group_positions
+
+# What of a recipe decides which notes are held out, and how the others are heard in training.
+_OF_NOTES = ("semitones", "cents", "early", "gain", "held_out", "split_seed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +46,13 @@ class GansynthExperiment(GanExperiment):
 
     Attributes:
       counts: how often every pitch is asked for.
+      present: one note of the task's or held-out arrays as it was recorded, without shift or gain: {"x", "label"}.
+      instruments: {"known": (n,) names of the instruments of the task's notes, "held_out": those of the held-out ones}.
     """
 
     counts: np.ndarray = dataclasses.field(default_factory=lambda: np.ones(1))
+    present: Callable[[Mapping[str, jax.Array]], dict[str, jax.Array]] = lambda note: dict(note)
+    instruments: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,6 +166,7 @@ class GansynthNotes(GanRecipe):
         }
         known = {name: rows[~apart] for name, rows in arrays.items()}
         held_out = {name: rows[apart & inside] for name, rows in arrays.items()}
+        names = np.asarray(clips.names["instrument"])[clips.features["instrument"]]
         generator, discriminator = self.players()
         return GansynthExperiment(
             title=f"{len(known['wave'])} notes to train, {len(held_out['wave'])} held out",
@@ -167,6 +176,11 @@ class GansynthNotes(GanRecipe):
             held_out=held_out,
             card=self._card(len(clips), domain),
             counts=shifted_counts(known["pitch"], self.lowest, self.highest, self.semitones),
+            present=lambda note: {
+                "x": domain.from_wave(full_scale(note["wave"])[: domain.samples]),
+                "label": note["label"],
+            },
+            instruments={"known": names[~apart], "held_out": names[apart & inside]},
         )
 
     def train(self, experiment: GanExperiment, **options: Any) -> gan.TrainedGan:
@@ -226,6 +240,7 @@ class GansynthNotes(GanRecipe):
             f"{self.fmap_max}; the discriminator's minibatch deviation is frozen at its mean over real batches "
             "(`deviation` in network.json)",
             "stages": dataclasses.asdict(self.stages),
+            "notes": {name: getattr(self, name) for name in _OF_NOTES},
         }
 
 
@@ -293,6 +308,40 @@ class GansynthNsynth(GansynthNotes):
             "source": "https://magenta.tensorflow.org/datasets/nsynth",
             "licence": "CC BY 4.0 (Google)",
         }
+
+
+def recipe_of(generator: Network, **places: Any) -> GansynthNotes:
+    """The recipe of a generator's notes: its sound and pitches, and what its card says of the notes it was trained on.
+
+    Args:
+      generator: a GANSynth whose classes are named as the recipes name pitches; without a card the notes are those of
+        the defaults.
+      places: data_dir and the like.
+
+    Raises:
+      ValueError: its classes are no pitches of these recipes.
+    """
+    module, front_end, names = generator.module, generator.output.transform, generators.classes_of(generator)  # type: ignore[attr-defined]
+    if not isinstance(module, Generator) or not names or names[0] not in PITCHES:
+        raise ValueError(
+            f"no recipe makes notes of the classes {', '.join(names[:3]) or '(none)'}: a GANSynth here makes the "
+            f"pitches {PITCHES[0]} to {PITCHES[-1]}"
+        )
+    lowest = FIRST + PITCHES.index(names[0])
+    kind = GansynthNsynth if generator.card.get("name") == GansynthNsynth.family else GansynthNotes
+    return kind(
+        **places,
+        **generator.card.get("notes", {}),
+        lowest=lowest,
+        highest=lowest + len(names) - 1,
+        samples_long=front_end.samples,
+        n_fft=front_end.n_fft,
+        frames=front_end.frames,
+        blocks=module.blocks,
+        latent=module.latent,
+        fmap_base=module.fmap_base,
+        fmap_max=module.fmap_max,
+    )
 
 
 def joined(one: Clips, other: Clips) -> Clips:

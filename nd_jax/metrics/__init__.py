@@ -12,7 +12,7 @@ from nd_jax.metrics.judging import Heard, hear, judge, judge_table, labels_of, w
 from nd_jax.metrics.kernel import PermutationTest, bandwidth, kernel_distance, kernel_interval, permutation_test
 from nd_jax.metrics.latents import Orthogonality, cosines, jacobian_gram, orthogonality
 from nd_jax.metrics.neighbours import Coverage, Memorisation, density_coverage, memorisation
-from nd_jax.metrics.pitches import Variety, cents_off, fundamentals, pitch_figures, variety
+from nd_jax.metrics.pitches import WITHIN_CENTS, Variety, cents_off, fundamentals, pitch_figures, variety
 from nd_jax.metrics.scores import class_shares, confident_share, inception_score, prediction_entropy
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Memorisation",
     "Orthogonality",
     "PermutationTest",
+    "WITHIN_CENTS",
     "Variety",
     "bandwidth",
     "cents_off",

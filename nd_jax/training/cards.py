@@ -37,7 +37,8 @@ def write_card(card: Mapping[str, Any], folder: Any) -> pathlib.Path:
 
     Args:
       card: JSON-ready, with at least `CARD_FIELDS`; of a generator or discriminator `GAN_FIELDS`, where "samples" is
-        {} or {"judge", "layer", "seed", ...: figures}, and "table" shows these figures (Markdown).
+        {} or {"judge", "layer", "seed", ...: figures}, and "table" shows these figures (Markdown); "explained" in
+        samples says how they were measured where it was another way than the usual one.
       folder: where.
 
     Raises:
@@ -80,7 +81,7 @@ def _text(card: Mapping[str, Any], pictured: bool) -> str:
 
 
 def _how_judged(found: Mapping[str, Any]) -> str:
-    return (
+    return str(found.get("explained", "")) or (
         f"Heard or seen by the network {found['judge']}, features of its layer {found['layer']}; samples of seed "
         f"{found['seed']}. Real examples are held out: the GAN has not learned from them. All rows are compared with "
         "training examples."

@@ -1,5 +1,6 @@
 """A page of one experiment: complete, safe, and honest about silence and loudness."""
 
+import base64
 import io
 import wave
 
@@ -45,3 +46,20 @@ def test_sounds_have_a_level_and_silence_is_called_so(tmp_path):
     assert abs(np.log2(peaks[0] / peaks[1])) < 0.1, "both are equally loud"
     assert not (tmp_path / "files/sound-002.wav").exists()
     assert "gain +" in page
+
+
+def test_one_file_holds_its_pictures_and_sounds(tmp_path):
+    tone = (0.1 * np.sin(np.arange(8000) * 0.3)[None, :, None]).astype(np.float32)
+    sheet = Leaflet(tmp_path, "Alone", one_file=True)
+    sheet.figure("figure.png", np.zeros((4, 6, 3), np.uint8), "words")
+    sheet.animation("moving.gif", [np.zeros((4, 6, 3), np.uint8), np.ones((4, 6, 3), np.uint8)], "it moves")
+    sheet.tiles("sound", tone, Waveform(8000, 8000))
+    sheet.tiles("drawn", tone, Waveform(8000, 8000), figures=["<svg xmlns='http://www.w3.org/2000/svg'/>"])
+    page = sheet.finish().read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+    sources = [part.split('"')[0] for part in page.split(' src="')[1:]]
+    kinds = [source.split(";")[0].removeprefix("data:") for source in sources]
+    assert kinds == ["image/png", "image/gif", "image/png", "audio/wav", "image/svg+xml", "audio/wav"]
+    with wave.open(io.BytesIO(base64.b64decode(sources[3].split(",")[1]))) as file:
+        assert file.getnframes() == 8000
+    assert "media-src 'self' file: data:" in page
