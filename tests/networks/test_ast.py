@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -12,6 +10,7 @@ import pytest
 
 import nd_jax as nd
 from nd_jax import networks
+from nd_jax.networks.importers import ast
 
 TINY = {"classes": 3, "width": 16, "blocks": 2, "heads": 4, "hidden": 24, "patch": [8, 8], "strides": [8, 4]}
 
@@ -26,74 +25,13 @@ def test_the_published_base_network():
     assert networks.build(networks.family_of(module), networks.config_of(module)) == module
 
 
-def safetensors(path):
-    """{name: array} of a float32 safetensors file: a length, a JSON header with offsets, then the numbers."""
-    raw = path.read_bytes()
-    size = int.from_bytes(raw[:8], "little")
-    header, body = json.loads(raw[8 : 8 + size]), raw[8 + size :]
-    header.pop("__metadata__", None)
-    assert {item["dtype"] for item in header.values()} == {"F32"}
-    return {
-        name: np.frombuffer(body[slice(*item["data_offsets"])], np.float32).reshape(item["shape"])
-        for name, item in header.items()
-    }
-
-
-def translated(weights, blocks):
-    """The parameters of family "ast" from a checkpoint with Hugging Face's names."""
-    body = "audio_spectrogram_transformer."
-
-    def dense(name):
-        return {"kernel": weights[name + ".weight"].T, "bias": weights[name + ".bias"]}
-
-    def norm(name):
-        return {"scale": weights[name + ".weight"], "bias": weights[name + ".bias"]}
-
-    patches = body + "embeddings.patch_embeddings.projection"
-    params = {
-        "patches": {"kernel": weights[patches + ".weight"].transpose(2, 3, 1, 0), "bias": weights[patches + ".bias"]},
-        "tokens": {
-            "class_token": weights[body + "embeddings.cls_token"][0, 0],
-            "distillation_token": weights[body + "embeddings.distillation_token"][0, 0],
-            "positions": weights[body + "embeddings.position_embeddings"][0],
-        },
-        "norm": norm(body + "layernorm"),
-        "head_norm": norm("classifier.layernorm"),
-        "head": dense("classifier.dense"),
-    }
-    for index in range(blocks):
-        layer = f"{body}encoder.layer.{index}."
-        attention = {name: dense(f"{layer}attention.attention.{name}") for name in ("query", "key", "value")}
-        params[f"block{index + 1}"] = {
-            "norm1": norm(layer + "layernorm_before"),
-            "attention": {**attention, "output": dense(layer + "attention.output.dense")},
-            "norm2": norm(layer + "layernorm_after"),
-            "mlp": {"hidden": dense(layer + "intermediate.dense"), "output": dense(layer + "output.dense")},
-        }
-    return {"params": params}
-
-
 def test_parity_with_hugging_face(shared):
     folder = shared / "reference" / "ast"
-    config = json.loads((folder / "config.json").read_text())
     vectors = np.load(folder / "forward.npz")
-    blocks = config["num_hidden_layers"]
-    module = networks.build(
-        "ast",
-        {
-            "classes": len(config["id2label"]),
-            "width": config["hidden_size"],
-            "blocks": blocks,
-            "heads": config["num_attention_heads"],
-            "hidden": config["intermediate_size"],
-            "patch": [config["patch_size"]] * 2,
-            "strides": [config["frequency_stride"], config["time_stride"]],
-        },
-    )
-    variables = translated(safetensors(folder / "model.safetensors"), blocks)
-    x = vectors["x"].transpose(0, 2, 1)[..., None]
-    chex.assert_trees_all_equal_shapes(variables, jax.eval_shape(module.init, jax.random.key(0), x))
-    network = nd.Network(module, variables, input=nd.domain.Image((128, 128, 1), -3.0, 3.0))
+    network, report = ast.network(folder)
+    assert network.labels == tuple(f"LABEL_{index}" for index in range(7))
+    assert "3 blocks of 64 x 128, 4 heads, 7 classes" in report[0] and "59 tensors of 59" in report[1]
+    blocks, x = network.module.blocks, vectors["x"].transpose(0, 2, 1)[..., None]
     wanted = {"tokens": "hidden_states_0", "norm": "last_hidden_state", "pool": "pooler_output", "head": "logits"}
     wanted |= {f"block{index + 1}": f"hidden_states_{index + 1}" for index in range(blocks)}
     first = {"block1/attention/weights": "attention_0", "head_norm": "module/classifier.layernorm"}
@@ -127,10 +65,36 @@ def test_layers_and_maximising_them(getkey):
         assert (result.history[-1] > result.history[0]).all()
 
 
+def test_what_a_dissection_labels_by_default(invented):
+    module = networks.build("ast", TINY)
+    network = nd.Network(module, invented(module, jnp.zeros((1, 16, 20, 1))), input=nd.domain.Image((16, 20, 1)))
+    blocks = [f"block{index}/{part}" for index in (1, 2) for part in ("attention/output", "mlp/hidden", "mlp/output")]
+    assert nd.taps.dissected_layers(network) == (*blocks, "head")
+    assert set(nd.taps.dissected_layers(network)) < set(nd.taps.weighted_layers(network))
+    small = networks.build("lenet", {})
+    other = nd.Network(small, invented(small, jnp.zeros((1, 28, 28, 1))), input=nd.domain.Image((28, 28, 1)))
+    assert nd.taps.dissected_layers(other) == ("conv1", "conv2", "dense1", "dense2", "dense3")
+
+
+def test_settings_of_a_foreign_configuration_change_what_they_say(invented):
+    x = np.random.default_rng(0).normal(size=(2, 16, 20, 1)).astype(np.float32)
+    plain = networks.build("ast", TINY | {"blocks": 1, "classes": 0, "activation": "relu", "qkv_bias": False})
+    variables = invented(plain, x[:1])
+    assert "bias" not in variables["params"]["block1"]["attention"]["key"]
+    found = jax.jit(plain.apply)(variables, x)
+    chex.assert_shape(found, (2, 16))
+    # A large epsilon leaves nothing of the tokens but the last bias.
+    flat = jax.jit(plain.clone(epsilon=1e12).apply)(variables, x)
+    bias = np.broadcast_to(variables["params"]["norm"]["bias"], flat.shape)
+    chex.assert_trees_all_close(flat, bias, atol=1e-4)
+    assert abs(found - flat).max() > 0.1
+
+
 @pytest.mark.parametrize(
     ("change", "shape", "message"),
     [
         ({"heads": 3}, (16, 20, 1), "width that its heads divide, got width 16 and 3 heads"),
+        ({"activation": "gelu_nwe"}, (16, 20, 1), "unknown activation 'gelu_nwe'; .*'gelu_new'"),
         ({}, (7, 20, 1), r"patches of \(8, 8\), more than the input"),
     ],
 )

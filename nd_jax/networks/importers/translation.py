@@ -131,7 +131,7 @@ def setting(
     if value is None or (isinstance(value, bool) and bool not in kinds) or not isinstance(value, kinds):
         wanted = " or ".join(each.__name__ for each in kinds)
         told = "is missing" if name not in config else f"is {value!r}"
-        raise WeightsFileError(f"{source}: the setting {name!r} {told}, and must be a {wanted}")
+        raise WeightsFileError(f"{source}: the setting {name!r} {told}, and must be of type {wanted}")
     return value
 
 
