@@ -65,7 +65,7 @@ class Settings:
     l1: float = 0.0
     """Of the sum of its absolute values, likewise."""
     project: bool = False
-    """Keep latents at the length they were trained with, instead of the penalty."""
+    """Keep latents at the length they were trained with, instead of the penalty; of a GANSynth they always are."""
     learning_rate: float = 0.01
     """Of the first step."""
     out: pathlib.Path = pathlib.Path("out/maximize_class")
@@ -88,6 +88,7 @@ def run(settings: Settings) -> pathlib.Path:
     targets = by_class.class_indices(network, _given(settings.classes), settings.part)
     asked = settings.conditions or (("target", "another", "free") if generators.classes_of(generator) else ("none",))
     conditions = [by_class.check_condition(network, generator, each, targets, settings.part) for each in asked]
+    settings = dataclasses.replace(settings, project=settings.project or by_class.keeps_length(generator))
     _claim(settings, network, generator, targets)
 
     # The sweep: parts of the seeds, each on disk before the next begins.

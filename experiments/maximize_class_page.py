@@ -14,6 +14,7 @@ import numpy as np
 import nd_jax as nd
 from nd_jax import generators, report
 from nd_jax.domain.playing import sounds
+from nd_jax.experiments import maximize_class_sound as own_sound
 from nd_jax.proportions import proportion
 from nd_jax.report.leaflet import Leaflet
 from nd_jax.report.sheets import compose, replace
@@ -45,6 +46,7 @@ class Condition:
       percentile: (2, n), how many percent of latents are shorter, at the start and at the end.
       shown: (m,), which lanes have pictures.
       pictures: (k, m, *domain.shape).
+      free_z, free_label: (k, m, ...), what was free at the snapshots; (k, m, 0) for what there is not.
       seconds: what they took.
     """
 
@@ -58,6 +60,8 @@ class Condition:
     percentile: np.ndarray
     shown: np.ndarray
     pictures: np.ndarray
+    free_z: np.ndarray
+    free_label: np.ndarray
     seconds: float
 
     @staticmethod
@@ -91,6 +95,8 @@ class Condition:
             percentile=np.stack([start, end]),
             shown=kept,
             pictures=pictures[:, kept],
+            free_z=np.asarray(result.way["z"])[:, kept],
+            free_label=np.asarray(result.way.get("label", np.zeros((*pictures.shape[:2], 0))), np.float32)[:, kept],
             seconds=seconds,
         )
 
@@ -104,7 +110,7 @@ class Condition:
             **{name: getattr(self, name)[keep] for name in ("targets", "seeds", "z", "label")},
             **{name: getattr(self, name)[:, keep] for name in ("chances", "scores", "percentile")},
             shown=place[self.shown[seen]],
-            pictures=self.pictures[:, seen],
+            **{name: getattr(self, name)[:, seen] for name in ("pictures", "free_z", "free_label")},
         )
 
     def reached(self, moment: int, target: int | None = None) -> by_class.Reached:
@@ -123,7 +129,7 @@ def joined(parts: Sequence[Condition]) -> Condition:
         },
         **{
             name: np.concatenate([getattr(part, name) for part in parts], axis=1)
-            for name in ("chances", "scores", "percentile", "pictures")
+            for name in ("chances", "scores", "percentile", "pictures", "free_z", "free_label")
         },
         moments=parts[0].moments,
         shown=np.concatenate(shown),
@@ -131,8 +137,8 @@ def joined(parts: Sequence[Condition]) -> Condition:
     )
 
 
-def figures(network: nd.Network, found: Mapping[str, Condition], settings: Any) -> dict[str, Any]:
-    """All numbers of the page, JSON-ready."""
+def figures(network: nd.Network, found: Mapping[str, Condition], settings: Any, own: bool = False) -> dict[str, Any]:
+    """All numbers of the page, JSON-ready; `own` says that sounds are the generator's and not made of pictures."""
     names = by_class.class_names(network, settings.part)
     told: dict[str, Any] = {}
     for name, lanes in found.items():
@@ -154,7 +160,7 @@ def figures(network: nd.Network, found: Mapping[str, Condition], settings: Any) 
                 for target in np.unique(lanes.targets).tolist()
             },
         }
-        if network.input.is_sound:
+        if network.input.is_sound and not own:
             told[name]["heard"] = _heard(network, lanes, settings.part)
         if lanes.label.shape[1] and name == "free":
             told[name]["largest_weight"] = float(np.median(lanes.label.max(axis=1)))
@@ -180,7 +186,9 @@ def write(network: nd.Network, generator: nd.Network, found: Mapping[str, Condit
       MissingExtraError: matplotlib or Pillow is missing.
     """
     out, domain = settings.out.expanduser(), network.input
-    told = figures(network, found, settings)
+    own = own_sound.has_own(network, generator)
+    heard = {name: _own(generator, name, lanes, settings) if own else {} for name, lanes in found.items()}
+    told = figures(network, found, settings, own)
     replace(out / "figures.json", (json.dumps(told, indent=1) + "\n").encode())
     names = by_class.class_names(network, settings.part)
     first = next(iter(found.values()))
@@ -209,10 +217,19 @@ def write(network: nd.Network, generator: nd.Network, found: Mapping[str, Condit
     sheet.heading("By class: recognised before → after, mean probability after")
     sheet.table(*_by_class(told))
     for target in np.unique(first.targets).tolist():
-        _one_class(sheet, found, target, names, domain)
-    _trajectories(found, names, domain, out / "trajectories", title)
+        _one_class(sheet, found, target, names, domain, heard)
+    _trajectories(found, names, domain, out / "trajectories", title, heard)
     sheet.link("figures.json", "All numbers")
     return sheet.finish()
+
+
+def _own(generator: nd.Network, name: str, lanes: Condition, settings: Any) -> own_sound.Heard:
+    """The generator's own sounds that the pages play: of all shown lanes before and after, of the first on the way."""
+    last, targets = len(lanes.moments) - 1, np.unique(lanes.targets).tolist()
+    wanted = {(place, lane) for place in (0, last) for lane in range(len(lanes.shown))}
+    wanted |= {(place, _lanes(lanes, target)[0]) for place in range(last) for target in targets}
+    free = {"z": lanes.free_z, "label": lanes.free_label}
+    return own_sound.own(generator, free, sorted(wanted), name, settings.project)
 
 
 def _overview(told: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -285,7 +302,12 @@ def _curves(found: Mapping[str, Condition]) -> Any:
 
 
 def _one_class(
-    sheet: Leaflet, found: Mapping[str, Condition], target: int, names: Sequence[str], domain: nd.domain.Domain
+    sheet: Leaflet,
+    found: Mapping[str, Condition],
+    target: int,
+    names: Sequence[str],
+    domain: nd.domain.Domain,
+    heard: Mapping[str, own_sound.Heard],
 ) -> None:
     """The way of some seeds as a picture and an animation, and what they were and became."""
     sheet.heading(f"Class {names[target]}")
@@ -321,14 +343,23 @@ def _one_class(
     sheet.animation(
         f"class-{target}.gif", frames, f"The same lanes of class {names[target]} over the steps", seconds=5.0
     )
-    titles, facts, pictures = [], [], []
+    titles, facts, pictures, made = [], [], [], []
     for name, lanes, lane in rows:
         for place, when in ((0, "before"), (-1, "after")):
             seed = lanes.seeds[lanes.shown[lane]]
             titles.append(f"seed {seed}, {when}")
             facts.append([_WORDS[name], f"says {_says(lanes, place, lane, names)}"])
             pictures.append(lanes.pictures[place, lane])
-    sheet.tiles(f"class-{target}", np.stack(pictures), domain, titles=titles, facts=facts)
+            made += [heard[name][place % len(moments), lane]] if heard[name] else []
+    sheet.tiles(
+        f"class-{target}",
+        np.stack(pictures),
+        domain,
+        titles=titles,
+        facts=facts,
+        made=made or None,
+        made_of=own_sound.MADE_OF if made else None,
+    )
 
 
 def _lanes(lanes: Condition, target: int) -> list[int]:
@@ -347,6 +378,7 @@ def _trajectories(
     domain: nd.domain.Domain,
     folder: pathlib.Path,
     title: str,
+    heard: Mapping[str, own_sound.Heard],
 ) -> None:
     """The page of players with a slider over the steps: the first seed of each class and condition."""
     picked = [
@@ -354,6 +386,7 @@ def _trajectories(
         for target in np.unique(next(iter(found.values())).targets).tolist()
         for name, lanes in found.items()
     ]
+    own = all(heard.values())
     for place, step in enumerate(next(iter(found.values())).moments.tolist()):
         report.players(
             np.stack([lanes.pictures[place, lane] for _, lanes, lane in picked]),
@@ -365,6 +398,8 @@ def _trajectories(
             step=step,
             title=f"Trajectories: {title}",
             about="Steps are those of the optimisation.",
+            made=[heard[name][place, lane] for name, _, lane in picked] if own else None,
+            made_of=own_sound.MADE_OF if own else None,
         )
 
 

@@ -157,6 +157,8 @@ class Generator(nn.Module):
     slope: float = 0.2
 
     conditioning: ClassVar[str] = "concat"
+    # Pixel norm runs over [z, one-hot]: a longer z leaves less of the class.
+    length_weighs: ClassVar[bool] = True
 
     @nn.compact
     def __call__(self, z: Any, train: bool = False, progress: Progress | None = None) -> jax.Array:

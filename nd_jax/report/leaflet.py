@@ -133,6 +133,7 @@ class Leaflet:
         titles: Sequence[str] = (),
         facts: Sequence[Sequence[str]] = (),
         made: Iterable[Sound] | None = None,
+        made_of: str | None = None,
         figures: Sequence[str] = (),
     ) -> None:
         """Examples side by side: picture, name, a few lines, and a player where they are sound.
@@ -144,6 +145,7 @@ class Leaflet:
           titles: a name for each.
           facts: lines for each.
           made: the sounds, when they are known already.
+          made_of: how pictures and sounds come about, where it is another way than the domain's.
           figures: an SVG for each, with axes of its own, that is shown in place of its picture.
         """
         drawn = [] if figures else sheets.pictures_of(outputs, domain)
@@ -151,8 +153,9 @@ class Leaflet:
         count = len(figures or drawn)
         played = [None] * count if heard is None else [at_playback_level(sound) for sound in heard]
         self._sound = self._sound or heard is not None
-        if domain.made_of and (heard is not None or not figures):
-            self._made_of[domain.made_of] = None
+        words = domain.made_of if made_of is None else made_of
+        if words and (heard is not None or not figures):
+            self._made_of[words] = None
         shown = []
         for index, ready in enumerate(played):
             name = f"{stem}-{index:03d}"

@@ -44,6 +44,7 @@ def players(
     title: str = "Samples",
     about: str = "",
     made: Iterable[Sound] | None = None,
+    made_of: str | None = None,
 ) -> pathlib.Path:
     """Writes, or adds a step to, a page on which samples are looked at and listened to.
 
@@ -62,6 +63,7 @@ def players(
       title: heading of the page.
       about: a line below it.
       made: the sounds, when they are known already.
+      made_of: how pictures and sounds come about, where it is another way than the domain's.
 
     Returns:
       The path of index.html.
@@ -86,9 +88,10 @@ def players(
     found = made if made is not None else sounds(domain, outputs)
     heard = None if found is None else [at_playback_level(sound) for sound in found]
     _write_step(place / "steps", step, samples, [pictures.png(picture) for picture in drawn], heard)
+    said = "" if heard is None else _said(domain.made_of if made_of is None else made_of)
     page = {
         "title": title,
-        "about": " ".join(filter(None, [about, _said(domain) if heard is not None else ""])),
+        "about": " ".join(filter(None, [about, said])),
         "sound": heard is not None,
         "picture": pictures.described(drawn[0]),
         "ramps": {theme: ramp(theme) for theme in pictures.MAPS},
@@ -114,9 +117,9 @@ def _place(folder: pathlib.Path, step: int) -> pathlib.Path:
     return folder / f"{step:08d}"
 
 
-def _said(domain: Domain) -> str:
+def _said(made_of: str) -> str:
     loud = f"All sounds are played at {LOUDNESS:g} LUFS, the gain stated, with a peak limiter.".replace("-", "−")
-    return f"{loud} {domain.made_of}".rstrip()
+    return f"{loud} {made_of}".rstrip()
 
 
 def _write_step(

@@ -229,7 +229,7 @@ class _Found:
 
     def __init__(self, run: Run, pieces: Sequence[Piece]):
         self.run = run
-        taken = [{step for step, _, _ in piece.kept} for piece in pieces]
+        taken = [{item[0] for item in piece.kept} for piece in pieces]
         self.moments = tuple(step for step in run.moments if all(step in steps for steps in taken))
         self.dead = np.concatenate([rescuing.find_dead(run, piece) for piece in pieces])
         self.all = _joined([self._common(piece) for piece in pieces])
@@ -263,8 +263,9 @@ class _Found:
         """The result for the caller."""
         run, found = self.run, self.all
         lanes = run.lanes.select(found.lanes)
-        history = [scores for _, _, scores in found.kept]
-        pictures = [inputs for _, inputs, _ in found.kept]
+        history = [scores for _, _, scores, _ in found.kept]
+        pictures = [inputs for _, inputs, _, _ in found.kept]
+        ways = [free for _, _, _, free in found.kept]
         none = np.zeros((0, *found.scores.shape), np.float32)
         return Visualization(
             network=run.network,
@@ -281,6 +282,7 @@ class _Found:
             scores=found.scores,
             history=np.stack(history) if history else none,
             snapshots=jax.tree.map(lambda *leaves: np.stack(leaves), *pictures) if pictures else None,
+            way=jax.tree.map(lambda *leaves: np.stack(leaves), *ways) if ways else None,
             snapshot_steps=self.moments,
             steps_done=found.done,
             status=self._status(),

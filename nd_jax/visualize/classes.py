@@ -53,7 +53,7 @@ def maximize_classes(
     others: float = 1.0,
     l2: float = 100.0,
     l1: float = 0.0,
-    project: bool = False,
+    project: bool | None = None,
     learning_rate: float = 0.01,
     steps: int = STEPS,
     snapshots: int | Sequence[int] | None = None,
@@ -78,7 +78,9 @@ def maximize_classes(
       others: how much the mean of the other classes counts; 1 in the source.
       l2: of the latent's squared length, 100 in the source.
       l1: of the sum of its absolute values, 0 in the source.
-      project: keep z where its law is, with no penalty on its length, as `parameterizations.prior` does otherwise.
+      project: keep z where its law is, with no penalty on its length, as `parameterizations.prior` does otherwise; None
+        for what the source does, False, but for generators in which the length of z weighs against the class
+        (`keeps_length`).
       learning_rate: of the first step; it falls by 1 % a step.
       steps: the source's 301.
       snapshots: None for the source's schedule as far as the steps go.
@@ -96,6 +98,7 @@ def maximize_classes(
     if isinstance(seeds, bool) or not len(numbers) or numbers.dtype.kind not in "iu" or np.any(numbers < 0):
         raise ValueError(f"seeds must be a number above 0, or numbers of 0 or more, got {seeds!r}")
     chosen_condition = check_condition(network, generator, condition, chosen, part)
+    project = keeps_length(generator) if project is None else project
     label = {"none": None, "free": "free"}.get(chosen_condition, "held")
     prior = parameterizations.prior(generator, label=label, project=project)
     targets, lanes = np.tile(chosen, len(numbers)), np.repeat(numbers, len(chosen))
@@ -122,6 +125,14 @@ def maximize_classes(
         snapshots=schedule(steps) if snapshots is None else snapshots,
         **made,
     )
+
+
+def keeps_length(generator: Network) -> bool:
+    """Whether latents stay at their usual length unless asked: where a longer one leaves less of the class.
+
+    So it is in GANSynth, whose pixel norm runs over the latent and the one-hot class together.
+    """
+    return bool(generators.classes_of(generator)) and bool(getattr(generator.module, "length_weighs", False))
 
 
 def schedule(steps: int) -> tuple[int, ...]:

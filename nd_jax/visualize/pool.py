@@ -191,7 +191,7 @@ class Pool:
             inputs = jax.tree.map(
                 lambda old, new, after=after: _where(after, new[:count], old[:count]), inputs, last[0]
             )
-            kept.append((step, inputs, _where(after, last[1][:count], scores[:count])))
+            kept.append((step, inputs, _where(after, last[1][:count], scores[:count]), None))
         inputs, parameters, scores = jax.tree.map(lambda leaf: leaf[:count], (last[0], self._parameters, last[1]))
         moved = moved.astype(bool)
         return Piece(

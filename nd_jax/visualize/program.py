@@ -16,6 +16,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from nd_jax import taps
 from nd_jax.networks.layers import redirected_gradients
+from nd_jax.runtime import steady_options
 from nd_jax.visualize import costs, leaving, narrow, objectives
 from nd_jax.visualize.arguments import Program, Still, joined
 from nd_jax.visualize.costs import each
@@ -339,7 +340,7 @@ def programs(mesh: Mesh | None) -> Programs:
 
         spread.__name__ = function.__name__.lstrip("_")
         fixed = (0, *range(2, static + 1))
-        return Program(jax.jit(spread, static_argnums=fixed, compiler_options=_options(), **settings))
+        return Program(jax.jit(spread, static_argnums=fixed, compiler_options=steady_options(), **settings))
 
     return Programs(
         compiled(_initialise, 1, (whole, lanes)),
@@ -349,20 +350,3 @@ def programs(mesh: Mesh | None) -> Programs:
         compiled(_evaluate, 1, (whole, lanes, lanes)),
         compiled(_respond, 1, (whole, lanes, lanes)),
     )
-
-
-@functools.cache
-def _options() -> dict[str, str] | None:
-    """Compiler options under which a lane's bits do not depend on the size of its chunk.
-
-    XLA's CPU backend hands softmax-like chains of operations to a library (YNNPACK) that is chosen by size and adds in
-    another order; attention drifts by 1e-4 in 60 steps. An XLA that does not know the option does without.
-    """
-    if jax.default_backend() != "cpu":
-        return None
-    options = {"xla_cpu_experimental_ynn_fusion_type": ""}
-    try:
-        jax.jit(lambda x: x + 1, compiler_options=options)(jnp.zeros(()))
-    except jax.errors.JaxRuntimeError:
-        return None
-    return options

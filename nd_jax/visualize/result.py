@@ -38,6 +38,7 @@ _FIELDS = (
     "steps_done",
     "scale",
     "strengths",
+    "way",
 )
 
 
@@ -67,6 +68,8 @@ class Visualization:
       objective: what each lane climbed, for `rerun`; None for results of different objectives that were joined.
       carried: arrays and networks that the settings name by their fingerprint. Arrays are saved with the result;
         networks (a generator) are not.
+      way: (k, n, ...) the free parameters at the snapshots, of runs through `parameterizations.prior` whose lanes all
+        ran to the end; None for others.
     """
 
     network: Network | None
@@ -90,6 +93,7 @@ class Visualization:
     carried: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     stopped: tuple[str, ...] = ()
     strengths: np.ndarray | None = None
+    way: Any = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -133,6 +137,7 @@ class Visualization:
             scores=self.scores[index],
             history=self.history[:, index],
             snapshots=jax.tree.map(lambda leaf: leaf[:, index], self.snapshots),
+            way=jax.tree.map(lambda leaf: leaf[:, index], self.way),
             steps_done=self.steps_done[index],
             status=tuple(self.status[i] for i in index),
             starts=tuple(self.starts[i] for i in index) if self.starts else (),
@@ -358,7 +363,7 @@ def concatenate(results: Sequence[Visualization]) -> Visualization:
             name: join(name, 0)
             for name in ("units", "replicates", "inputs", "parameters", "scores", "steps_done", "scale", "strengths")
         },
-        **{name: join(name, 1) for name in ("history", "snapshots")},
+        **{name: join(name, 1) for name in ("history", "snapshots", "way")},
     }
     return dataclasses.replace(first, **joined)
 

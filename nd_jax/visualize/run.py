@@ -38,7 +38,8 @@ class Piece(NamedTuple):
       failed, moved, stuck: as in `program.Lane`.
       early: `moved` after the number of steps that the caller asked about.
       done: steps.
-      kept: one (step, inputs, scores) a snapshot.
+      kept: one (step, inputs, scores, parameters) a snapshot; parameters of a parameterization with `keeps_way`
+        only, else None.
       reason: why they stopped, a number of `leaving`.
     """
 
@@ -51,7 +52,7 @@ class Piece(NamedTuple):
     stuck: np.ndarray
     early: np.ndarray
     done: np.ndarray
-    kept: tuple[tuple[int, Any, np.ndarray], ...]
+    kept: tuple[tuple[int, Any, np.ndarray, Any], ...]
     reason: np.ndarray
 
 
@@ -193,7 +194,8 @@ class Run:
             lane = self.programs.initialise(plan, self.placed_network, keys)
         else:
             lane = self.programs.resume(plan, self.place(start))
-        kept: list[tuple[int, Any, Any]] = []
+        kept: list[tuple[int, Any, Any, Any]] = []
+        way = getattr(plan.parameterization, "keeps_way", False)
         done, moved_early = 0, np.zeros(self.size, bool)
         began = time.perf_counter()
         try:
@@ -214,13 +216,14 @@ class Run:
                 if stop == early:
                     moved_early = np.asarray(lane.moved)
                 if stop in self.moments:
-                    kept.append((stop, *self._evaluate(lane.parameters, goal)))
+                    free = jax.device_get(lane.parameters) if way else None
+                    kept.append((stop, *self._evaluate(lane.parameters, goal), free))
         except KeyboardInterrupt:
             if any(leaf.is_deleted() for leaf in jax.tree.leaves(lane)):
                 # It came between the donation of the old state and the arrival of the new one.
                 raise
             self.interrupted = True
-        inputs, scores = kept[-1][1:] if kept and kept[-1][0] == done else self._evaluate(lane.parameters, goal)
+        inputs, scores = kept[-1][1:3] if kept and kept[-1][0] == done else self._evaluate(lane.parameters, goal)
         self.loop_seconds += time.perf_counter() - began
         stopped = leaving.STEPS if done == self.steps else leaving.INTERRUPTED
         failed = np.asarray(lane.failed)
@@ -239,7 +242,8 @@ class Run:
         )
         short = jax.tree.map(lambda leaf: leaf[: len(index)], piece)
         cut = [
-            (step, *jax.tree.map(lambda leaf: leaf[: len(index)], (inputs, scores))) for step, inputs, scores in kept
+            (step, *jax.tree.map(lambda leaf: leaf[: len(index)], (inputs, scores, free)))
+            for step, inputs, scores, free in kept
         ]
         return short._replace(kept=tuple(cut))
 

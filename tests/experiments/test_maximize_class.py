@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import PIL.Image as Pillow
 import pytest
-from generator_networks import NAMES, classifier, generator
+from generator_networks import NAMES, classifier, generator, invented
 
 import nd_jax as nd
+from nd_jax import audio, domain, generators
 from nd_jax.experiments import maximize_class
+from nd_jax.networks import gansynth
+from nd_jax.report.sounds import at_playback_level
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +103,37 @@ def test_senseless_settings_end_in_one_sentence(networks, tmp_path, capsys):
         assert maximize_class.main([*networks, "--out", str(tmp_path), *more]) == 1
         assert words in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_mel_if_generator_is_heard_itself(networks, tmp_path):
+    module = gansynth.Generator(latent=5, classes=3, blocks=2, start=(64, 16), fmap_base=8, fmap_max=4)
+    given = {"z": jnp.zeros((1, 5)), "label": jnp.zeros(1, int)}
+    made = domain.MelIF(audio.MelIF(sample_rate=16000, samples=1024, n_fft=64, frames=128))
+    taken = domain.Parts({"z": domain.Latent(5), "label": domain.Label(NAMES)})
+    maker = nd.Network(module, invented(module, given, 0), input=taken, output=made)
+    folder = str(maker.save(tmp_path / "generator"))
+    settings = maximize_class.Settings(
+        network=networks[1],
+        generator=folder,
+        classes=("low",),
+        conditions=("another",),
+        seeds=1,
+        shown=1,
+        steps=2,
+        out=tmp_path / "page",
+    )
+    maximize_class.run(settings)
+    told = json.loads((tmp_path / "page/figures.json").read_text())
+    # A longer latent would leave less of the class, so that its length is kept without being asked.
+    assert told["settings"]["project"] is True and "heard" not in told["conditions"]["another"]
+    page = (tmp_path / "page/index.html").read_text()
+    assert "what the generator itself made" in page and "Griffin" not in page
+    kept = np.load(next((tmp_path / "page/results/another").glob("*.npz")))
+    np.testing.assert_allclose(np.linalg.norm(kept["free_z"][0, 0]), np.linalg.norm(kept["free_z"][0, 1]), rtol=1e-5)
+    z, label = kept["free_z"][-1, 0], int(kept["free_label"][-1, 0].argmax())
+    z = z * np.sqrt(5) / np.linalg.norm(z)
+    wave = made.sound(generators.make(maker, {"z": z[None], "label": np.asarray([label])})[0])
+    ready = at_playback_level(wave)
+    written = (tmp_path / "page/files/class-0-001.wav").read_bytes()
+    assert np.abs(np.frombuffer(written[44:], "<i2") / 32767.0 - ready.sound.wave).max() < 2e-3
+    assert (tmp_path / "page/trajectories/steps/00000001").is_dir()

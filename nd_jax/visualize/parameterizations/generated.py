@@ -32,6 +32,8 @@ class Prior:
     name: ClassVar[str] = "prior"
     # Other starts are drawn from the law as the first one is: a latent that is longer is not another sound.
     grows: ClassVar[bool] = False
+    # The generator's own sound at a snapshot cannot be told from the input that was made of it.
+    keeps_way: ClassVar[bool] = True
 
     generator: Network
     label: Any = None
