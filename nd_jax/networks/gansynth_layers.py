@@ -5,6 +5,7 @@ Convolutions have the equalised learning rate: kernels are stored unscaled, abou
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -175,13 +176,13 @@ class Blend(nn.Module):
 
     def __call__(self, pictures: Sequence[jax.Array], shares: Sequence[Any], blocks: int) -> jax.Array:
         """(batch, h, w, c) a block -> (batch, height, width, c)."""
-        total: Any = None
-        for block, (picture, share) in enumerate(zip(pictures, shares, strict=True), start=1):
-            # The first is always there, so that there is a picture whatever the shares are.
-            if total is None or not is_nothing(share):
-                part = share * enlarge(picture, 2 ** (blocks - block))
-                total = part if total is None else total + part
-        return total
+        parts = [
+            share * enlarge(picture, 2 ** (blocks - block))
+            for block, (picture, share) in enumerate(zip(pictures, shares, strict=True), start=1)
+            if not is_nothing(share)
+        ]
+        # Where nothing has a share there is a picture all the same.
+        return functools.reduce(jnp.add, parts) if parts else 0.0 * enlarge(pictures[-1], 2 ** (blocks - len(pictures)))
 
 
 class Normalise(nn.Module):

@@ -276,6 +276,23 @@ def test_pitches_are_asked_for_as_often_as_in_the_data():
     chex.assert_trees_all_close(middle.real(real), share * real + (1 - share) * coarse, atol=1e-5)
 
 
+def test_the_progress_of_a_stage_without_a_fade_is_known_and_right():
+    maker, judge, task = _problem()
+    # Batches that divide no stage, and one that is longer than a stage.
+    for stages in (
+        gansynth.Stages(8, 10, 80, (4, 2)),
+        gansynth.Stages(stable=7, fade=11, total=100, batch_sizes=(4, 5, 3, 30)),
+    ):
+        for stage in stages.plan(4):
+            players = maker.clone(blocks=4), judge.clone(blocks=4), task, SETTINGS
+            rules = gansynth.Growing(*players, stages=stages, stage=stage, counts=np.ones(3))
+            for step in (0, stage.steps - 1):
+                given = rules.at(jnp.asarray(step)).given["progress"]
+                grown = stages.progress(stage.begun + step * stage.batch_size, 4)
+                assert float(given) == pytest.approx(min(float(grown), stage.blocks - 1.0))
+                assert isinstance(given, float) == (stage.number % 2 == 0)
+
+
 def test_what_cannot_grow_together_is_refused():
     maker, judge, task = _problem()
     with pytest.raises(ValueError, match=r"the generator has blocks 3 and the discriminator 2"):
