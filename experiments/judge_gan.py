@@ -179,7 +179,7 @@ def run(settings: Settings) -> dict[str, Any]:
     generator = nd.load(settings.generator)
     judge = Judge.load(settings.judge, generator.output)
     experiment = _recipe(generator, settings).experiment()
-    found = measured(experiment, generator, judge, real(experiment, settings.samples), settings.samples)
+    found = measured(experiment, generator, judge, settings.samples)
     out = settings.out or pathlib.Path(settings.generator).parent / "figures.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps({"generator": str(settings.generator), **found}, indent=1) + "\n")
@@ -189,7 +189,11 @@ def run(settings: Settings) -> dict[str, Any]:
 
 
 def measured(
-    experiment: GanExperiment, generator: nd.Network, judge: Judge, held_out: Mapping[str, np.ndarray], count: int
+    experiment: GanExperiment,
+    generator: nd.Network,
+    judge: Judge,
+    count: int,
+    held_out: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """All figures of a trained generator: of notes what `judge_notes` measures, else what `figures_of` does.
 
@@ -197,15 +201,16 @@ def measured(
       experiment: what was trained.
       generator: what came of it.
       judge: who says so.
-      held_out: as of `real`.
       count: samples to draw.
+      held_out: as of `real`, when they are there already.
     """
     from nd_jax.experiments import judge_notes
 
     if isinstance(experiment, GansynthExperiment):
         found = judge_notes.figures_of(experiment, generator, judge, count)
         return {**found, "explained": judge_notes_table.explained(found)}
-    return figures_of(generator, judge, real(experiment, known=True), held_out, count)
+    apart = held_out if held_out is not None else real(experiment, count)
+    return figures_of(generator, judge, real(experiment, known=True), apart, count)
 
 
 def table(found: Mapping[str, Any]) -> str:

@@ -129,7 +129,8 @@ def run(settings: Settings) -> pathlib.Path:
         "the judge": [name == names[note.asked - midi[0]] for name, note in zip(said, every, strict=True)],
         "Praat": list(np.abs(np.nan_to_num(cents, nan=np.inf)) <= metrics.WITHIN_CENTS),
     }
-    sheet = Leaflet(settings.out, f"Listen: {generator.card.get('name') or settings.generator}", one_file=True)
+    title = generator.card.get("name") or pathlib.Path(settings.generator).name
+    sheet = Leaflet(settings.out, f"{title}: every pitch", one_file=True)
     _head(sheet, generator.card, settings, judge, every, right)
     start = 0
     for name, x, notes in rows:
@@ -205,8 +206,8 @@ def _row(
         pictures.figure(
             pictures.shrink(domain.pictures(one)[0], _BANDS, _FRAMES),
             name=f"{note.name}: level over time and frequency",
-            width=190,
-            height=150,
+            width=210,
+            height=160,
             alone=True,
         )
         for one, note in zip(x, notes, strict=True)

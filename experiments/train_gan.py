@@ -124,7 +124,7 @@ def run(recipe: GanRecipe, *, command: str, progress: bool = True) -> dict[str, 
     found: dict[str, Any] = {}
     if judge is not None:
         stored = nd.load(networks["generator"].save(recipe.out / "generator", overwrite=True, dtype=dtype))
-        found = measured(experiment, stored, judge, held_out, recipe.samples)
+        found = measured(experiment, stored, judge, recipe.samples, held_out)
         (recipe.out / "figures.json").write_text(json.dumps({"command": command, **found}, indent=1) + "\n")
         print(table(found))
 
