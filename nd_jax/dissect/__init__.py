@@ -13,6 +13,9 @@ from nd_jax.dissect.closed_set import (
 )
 from nd_jax.dissect.exemplars import QUANTILES, Exemplars, exemplars
 from nd_jax.dissect.functions import FUNCTIONS, WPMI, Cosine, CosineCubed, RankReorder, SoftWPMI
+from nd_jax.dissect.record import POOLS, record
+from nd_jax.dissect.record_extremes import Extremes
+from nd_jax.dissect.record_reading import Record, merge_records, open_record
 from nd_jax.dissect.samples import samples
 from nd_jax.dissect.similarity import similarity
 from nd_jax.dissect.straight import NotComposable
@@ -21,15 +24,18 @@ from nd_jax.dissect.weights import Weights, composed
 
 __all__ = [
     "FUNCTIONS",
+    "POOLS",
     "QUANTILES",
     "WPMI",
     "ClosedSet",
     "Cosine",
     "CosineCubed",
     "Exemplars",
+    "Extremes",
     "LastLayer",
     "NotComposable",
     "RankReorder",
+    "Record",
     "SoftWPMI",
     "TextEncoder",
     "Tuning",
@@ -41,6 +47,9 @@ __all__ = [
     "db_scores",
     "exemplars",
     "last_layer",
+    "merge_records",
+    "open_record",
+    "record",
     "samples",
     "similarity",
     "tab_scores",
