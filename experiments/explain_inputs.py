@@ -68,7 +68,7 @@ def open_network(name: str, kind: str | None, labels: pathlib.Path | None) -> nd
     """
     place = pathlib.Path(name).expanduser()
     network = _imported(place, kind, labels) if place.is_file() else nd.load(name)
-    if network.input.kind not in ("log_mel", "waveform", "image"):
+    if network.input.kind not in ("log_mel", "fbank", "waveform", "image"):
         raise ValueError(
             f"explain.py is for networks that hear or see, and this one takes an input of kind {network.input.kind!r}"
         )

@@ -253,7 +253,7 @@ def _chosen(
 
 def _parameterization(network: nd.Network, settings: Settings) -> Any:
     """Large structure only, unless asked: sounds of pitch units keep their pitch more often so (docs/priors.md)."""
-    return nd.parameterizations.fourier(fine=settings.fine) if network.input.kind == "log_mel" else None
+    return nd.parameterizations.fourier(fine=settings.fine) if network.input.kind in ("log_mel", "fbank") else None
 
 
 def _count(results: Sequence[nd.Visualization]) -> str:
