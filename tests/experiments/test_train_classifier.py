@@ -163,6 +163,24 @@ def test_every_fold_is_held_out_once_and_one_is_shipped_with_all_figures(sounds,
     assert "holds a run with fold = 5, and fold is 4 now" in capsys.readouterr().err
 
 
+def test_a_tiny_transformer_hears_what_the_large_one_does(sounds, tmp_path):
+    small = ["--width", "8", "--blocks", "1", "--heads", "2", "--frames", "48", "--windows", "2"]
+    steps = [*_TINY[_TINY.index("--training.steps") :], "--out", str(tmp_path / "run")]
+    folders = ["--data-dir", str(sounds), "--prepared-dir", str(tmp_path / "prepared")]
+    assert train_classifier.main(["esc10-ast", *folders, *small, *steps]) == 0
+    network = nd.load(tmp_path / "run" / "network")
+    assert network.input == nd.domain.ast(48) and network.module.hidden == 32 and len(network.labels) == 10
+    assert nd.taps.dissected_layers(network) == (
+        "block1/attention/output",
+        "block1/mlp/hidden",
+        "block1/mlp/output",
+        "head",
+    )
+    assert 0 < np.min(network.input.band_mean) <= np.max(network.input.band_mean) < 1
+    assert all(network.card[field] for field in CARD_FIELDS)
+    assert network.card["name"] == "esc10_ast" and "128 bands, 48 frames" in network.card["front_end"]
+
+
 def test_handwritten_digits_become_a_network_with_a_card(images, tmp_path, capsys):
     assert _run("mnist", images, tmp_path, "--validation", "10", "--hidden", "12", "7") == 0
     assert "50 images to train, 20 held out" in capsys.readouterr().out
