@@ -42,6 +42,14 @@ def found(generator):
     )
 
 
+@pytest.fixture(scope="module")
+def index(generator, found, tmp_path_factory):
+    """The page of what was found, beside random samples."""
+    samples = nd.dissect.samples(generator, layers=[LAYER], count=8, progress=False)
+    folder = tmp_path_factory.mktemp("pages") / "page"
+    return report.atlas(found, folder, exemplars=samples, weights=False, progress=False)
+
+
 def read(index):
     """The index of a page, and the details of its first layer."""
     text = index.read_text()
@@ -51,9 +59,7 @@ def read(index):
     return told, json.loads(data[data.index(",") + 1 : data.rindex(")")]), path.with_suffix("")
 
 
-def test_each_unit_shows_what_is_made_of_its_best_latent(generator, found, tmp_path):
-    samples = nd.dissect.samples(generator, layers=[LAYER], count=8, progress=False)
-    index = report.atlas(found, tmp_path / "page", exemplars=samples, weights=False, progress=False)
+def test_each_unit_shows_what_is_made_of_its_best_latent(generator, found, index):
     told, details, folder = read(index)
     assert (told["made"], told["picture"]["x"]["unit"], told["picture"]["y"]["unit"]) == ("pitch", "s", "Hz")
     assert "asked for in" in told["about"] and "of 6 sounds" in told["about"] and "12 " not in told["about"][:3]
@@ -76,6 +82,29 @@ def test_each_unit_shows_what_is_made_of_its_best_latent(generator, found, tmp_p
 
 def at(inputs, unit, place):
     return jax.tree.map(lambda leaf: leaf[unit, place][None], inputs)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "theme"), [(1280, "dark"), (360, "light")])
+def test_a_browser_shows_the_pitch_curve_and_plays_every_pitch(driver, opened, index, found, width, theme):
+    with opened(driver, index) as page:
+        page.size(width, 740)
+        page.prefer(theme)
+        page.open(f"#/{LAYER}/1")
+        names = page.until("(() => [...document.querySelectorAll('.reached .x')].map(n => n.textContent))()")
+        assert names == ["C4", "G4", "B4"]
+        tops = page.run(
+            "return [...document.querySelectorAll('.reached .dot')].map(n => n.getBoundingClientRect().top)"
+        )
+        assert np.argsort(tops)[0] == np.argmax(found.scores[1]) and len(set(tops)) == 3
+        assert page.run("return document.querySelector('.reached .best').title").startswith(
+            ("C4", "G4", "B4")[int(np.argmax(found.scores[1]))]
+        )
+        assert "6 numbers" in page.run("return document.querySelector('.latent').innerText")
+        assert page.run("return document.querySelectorAll('.naturals.each .plot img').length") == 3
+        assert page.run("return document.documentElement.scrollWidth") <= width
+        page.run("[...document.querySelectorAll('.naturals.each button')].at(-1).click()")
+        page.until("(document.querySelector('#player').currentSrc || '').endsWith('.wav')")
 
 
 def test_the_source_of_a_unit_makes_it_again(generator, found, tmp_path):
