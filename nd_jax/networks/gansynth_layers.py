@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nd_jax.networks.conv import conv_general_dilated
+from nd_jax.networks.conv import conv_general_dilated, conv_transpose
 from nd_jax.networks.layers import Relu, Tanh
 
 _KERNEL = (3, 3)
@@ -59,8 +59,9 @@ class EqualConv(nn.Module):
     Attributes:
       features: number of output channels.
       kernel_size: (height, width).
-      padding: "SAME", "VALID", or "PLACES": the input is one place, and the output kernel_size places, each with
-        weights of its own. That is a convolution of the input with kernel_size - 1 zeros all around it.
+      padding: "SAME", "VALID", "DOUBLE" or "PLACES". "DOUBLE" is "SAME" of the input at twice the resolution, see
+        `enlarge`. With "PLACES" the input is one place, and the output kernel_size places, each with weights of its
+        own; that is a convolution of the input with kernel_size - 1 zeros all around it.
       slope: of the leaky ReLU that follows, 1 for none; the weights are scaled by sqrt(2 / ((1 + slope^2) fan_in)). The
         originals say 0 where 0.2 follows.
 
@@ -83,9 +84,24 @@ class EqualConv(nn.Module):
             # Place (i, j) meets the one input that is not 0 at tap (height - 1 - i, width - 1 - j).
             flipped = jnp.flip(kernel, (0, 1)).transpose(2, 0, 1, 3).reshape(x.shape[-1], -1)
             y = (x @ flipped).reshape(x.shape[0], *self.kernel_size, self.features)
+        elif self.padding == "DOUBLE":
+            y = _convolve_enlarged(x, kernel)
         else:
             y = conv_general_dilated(x, kernel, (1, 1), self.padding, dimension_numbers=_NUMBERS)
         return y + bias[None, None, None, :]
+
+
+def _convolve_enlarged(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The convolution ("SAME", odd kernels) of `enlarge(x, 2)`, with 16 products for 36 where the kernel is 3 x 3.
+
+    A place of x meets taps that lie in one square of two by two, so these can be added up first. What comes out is a
+    transposed convolution of x with stride 2.
+    """
+    kernel = jnp.flip(kernel, (0, 1))
+    for axis in (0, 1):
+        before, after = ([(int(axis == each) * at, int(axis == each) * (1 - at)) for each in range(4)] for at in (0, 1))
+        kernel = jnp.pad(kernel, before) + jnp.pad(kernel, after)
+    return conv_transpose(x, kernel, (2, 2), (kernel.shape[0] // 2 - 1, kernel.shape[1] // 2 - 1))
 
 
 class EqualDense(nn.Module):
@@ -120,11 +136,10 @@ class GeneratorBlock(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """(batch, latent) with `start`, else (batch, h, w, c) -> (batch, height, width, features)."""
         for index in (0, 1):
-            if index or self.start is None:
-                layer = EqualConv(self.features, name=f"conv{index}")
-                x = layer(x if index else enlarge(x, 2))
-            else:
+            if index == 0 and self.start is not None:
                 x = EqualConv(self.features, self.start, "PLACES", name="conv0")(x)
+            else:
+                x = EqualConv(self.features, padding="SAME" if index else "DOUBLE", name=f"conv{index}")(x)
             x = PixelNorm(name=f"norm{index}")(Relu(self.slope, name=f"relu{index}")(x))
         return x
 

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from nd_jax.networks import wide_pixels
 from nd_jax.networks.geometry import Geometry, native
 from nd_jax.networks.kernel_gradient import taps_kernel
 
@@ -127,10 +128,10 @@ def _inner(geometry: Geometry, axis: int) -> Geometry:
 
 
 def convolve(x: jax.Array, w: jax.Array, geometry: Geometry, precision: Any = None) -> jax.Array:
-    """The convolution: Toom-Cook where it pays and the usual precision will do, else XLA's own."""
+    """The convolution: Toom-Cook where it pays and the usual precision will do, else XLA's own, see `wide_pixels`."""
     axis = None if exact(precision) else best_axis(geometry, w.shape[2], w.shape[3])
     if axis is None:
-        return native(x, w, geometry, precision)
+        return wide_pixels.convolve(x, w, geometry, precision)
     return short_convolve(x, w, geometry, axis, precision)
 
 
