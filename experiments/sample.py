@@ -17,6 +17,7 @@ import io
 import pathlib
 import re
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -59,10 +60,11 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class _Drawn:
-    """What was made: inputs, outputs, and what the pages say about each."""
+    """What was made: inputs, outputs, how long they took, and what the pages say about each."""
 
     given: Any
     outputs: Any
+    seconds: float
     titles: list[str]
     groups: list[str]
     facts: list[dict[str, Any]]
@@ -122,7 +124,7 @@ def _samples(network: nd.Network, settings: Settings) -> _Drawn:
     facts = [{"seed": settings.seed, "number": number} for number in range(count)]
     return _Drawn(
         given,
-        generators.make(network, given),
+        *_made(network, given),
         titles=[f"sample {number}" for number in range(count)],
         groups=names,
         facts=facts,
@@ -146,7 +148,7 @@ def _between(network: nd.Network, settings: Settings) -> _Drawn:
     names = _classes(network, given)
     return _Drawn(
         given,
-        generators.make(network, given),
+        *_made(network, given),
         titles=[f"{row} to {(row + 1) % count}, {step}" for (row, _), step in zip(places, steps, strict=True)],
         groups=names,
         facts=[
@@ -156,6 +158,12 @@ def _between(network: nd.Network, settings: Settings) -> _Drawn:
         heads=steps,
         columns=settings.between,
     )
+
+
+def _made(network: nd.Network, given: Any) -> tuple[Any, float]:
+    """What a generator makes, and the seconds that it took."""
+    began = time.perf_counter()
+    return generators.make(network, given, progress=True), time.perf_counter() - began
 
 
 def _classes(network: nd.Network, given: Any) -> list[str]:
@@ -182,7 +190,14 @@ def _animate(path: pathlib.Path, domain: nd.Domain, drawn: _Drawn, settings: Set
 
 
 def _listen(out: pathlib.Path, domain: nd.Domain, drawn: _Drawn, title: str) -> pathlib.Path:
+    began = time.perf_counter()
     heard = list(sounds(domain, drawn.outputs) or ())
+    passed = drawn.seconds + time.perf_counter() - began
+    lasting = sum(len(sound.wave) / sound.sample_rate for sound in heard)
+    print(
+        f"{len(heard)} sounds of {lasting:.0f} s in all made in {passed:.1f} s, with compilation: "
+        f"{len(heard) / passed:.1f} sounds a second, {lasting / passed:.1f} times real time"
+    )
     written = set()
     for index, sound in enumerate(heard):
         word = f"-{re.sub(r'[^A-Za-z0-9]+', '_', drawn.groups[index])}" if drawn.groups else ""

@@ -5,7 +5,7 @@ A generator is a network whose input is a `Latent`, or `Parts` of one ("z") and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ import numpy as np
 
 from nd_jax.domain import Domain, Label, Latent, Parts
 from nd_jax.network import Network
-from nd_jax.runtime import nearest
+from nd_jax.runtime import nearest, progress_bar
 
 # What is made together is always so many, filled up, because a sum may come out another way in a batch of another size.
 _BATCH = 16
@@ -96,26 +96,39 @@ def inputs(
     return {"z": z, "label": np.resize(np.asarray(asked, np.int32), count)}
 
 
-def make(network: Network, given: Any) -> Any:
+def make(network: Network, given: Any, *, progress: bool | Callable[[int, int], None] = False) -> Any:
     """Runs a generator on any number of inputs, always so many at a time, so that each comes out the same.
 
     Args:
       network: a generator.
       given: as `inputs` makes them.
+      progress: a bar on standard error, or a function of (done, total).
 
     Returns:
       (n, *output.shape) numpy float32, or a dict of parts.
+
+    Raises:
+      ValueError: latents of another size, no such class, another number of classes than of latents, or none.
     """
-    count = len(jax.tree.leaves(given)[0])
-    made = []
-    for start in range(0, count, _BATCH):
-        part = jax.tree.map(lambda leaf, at=start: np.asarray(leaf)[at : at + _BATCH], given)
-        missing = _BATCH - len(jax.tree.leaves(part)[0])
-        full = jax.tree.map(lambda leaf, more=missing: np.concatenate([leaf, np.repeat(leaf[-1:], more, 0)]), part)
-        # NumPy has no bfloat16 that it could save.
-        made.append(
-            jax.tree.map(lambda leaf, less=missing: np.asarray(leaf, np.float32)[: _BATCH - less], network(full))
+    network.check_batch(given)
+    counts = {len(leaf) for leaf in jax.tree.leaves(given)}
+    if len(counts) > 1 or 0 in counts:
+        raise ValueError(
+            "there are as many latents as classes, and one or more of each, not "
+            + " and ".join(str(len(leaf)) for leaf in jax.tree.leaves(given))
         )
+    count = counts.pop()
+    made = []
+    with progress_bar(count, "sample", progress) as tick:
+        for start in range(0, count, _BATCH):
+            part = jax.tree.map(lambda leaf, at=start: np.asarray(leaf)[at : at + _BATCH], given)
+            missing = _BATCH - len(jax.tree.leaves(part)[0])
+            full = jax.tree.map(lambda leaf, more=missing: np.concatenate([leaf, np.repeat(leaf[-1:], more, 0)]), part)
+            # NumPy has no bfloat16 that it could save.
+            made.append(
+                jax.tree.map(lambda leaf, less=missing: np.asarray(leaf, np.float32)[: _BATCH - less], network(full))
+            )
+            tick(_BATCH - missing)
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *made)
 
 

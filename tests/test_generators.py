@@ -65,6 +65,12 @@ def test_outputs_are_float32_whatever_the_network_computes_in(plain):
     assert generators.make(network, given).dtype == np.float32
 
 
+def test_progress_is_told_in_whole_samples(plain):
+    told = []
+    generators.make(plain, generators.inputs(plain, 0, 21), progress=lambda done, total: told.append((done, total)))
+    assert told == [(16, 21), (21, 21)]
+
+
 def test_classes_come_in_turn(conditional):
     assert generators.classes_of(conditional) == WORDS
     given = generators.inputs(conditional, 0, 7)
@@ -120,6 +126,16 @@ def test_what_cannot_be_is_one_sentence(plain, conditional):
         (lambda: generators.inputs(plain, 0, 1, labels=["0"]), "this generator has no classes"),
         (lambda: generators.inputs(conditional, 0, 1, labels=["sevn"]), "no class 'sevn'; did you mean 'seven'"),
         (lambda: generators.inputs(conditional, 0, 1, labels=[3]), "no class '3'; .* a number from 0 to 2"),
+        (lambda: generators.make(plain, np.zeros((2, 6), np.float32)), r"shape \(2, 6\), .* takes \(batch, 5\)"),
+        (lambda: generators.make(plain, np.zeros((0, 5), np.float32)), "one or more of each, not 0"),
+        (
+            lambda: generators.make(conditional, {"z": np.zeros((3, 5), np.float32), "label": np.zeros(2, int)}),
+            "as many latents as classes, and one or more of each, not 2 and 3",
+        ),
+        (
+            lambda: generators.make(conditional, {"z": np.zeros((1, 5), np.float32), "label": np.array([3])}),
+            "label 3 is out of range: 3 classes",
+        ),
         (lambda: Latent(3, "cauchy"), "the law of a latent is 'normal' or 'uniform', not 'cauchy'"),
     ):
         with pytest.raises(ValueError, match=words) as caught:

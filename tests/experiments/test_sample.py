@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import wave
 
 import chex
@@ -89,7 +90,12 @@ def test_truncation_moves_latents_to_the_middle(digits, tmp_path):
 def test_sounds_of_classes(speaker, tmp_path, capsys):
     assert run(speaker, tmp_path, "--count", "5") == 0
     assert run(speaker, tmp_path, "--count", "3", "--labels", "seven", "0") == 0
-    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "index.html")
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == str(tmp_path / "index.html")
+    assert re.fullmatch(
+        r"3 sounds of 1 s in all made in [\d.]+ s, with compilation: [\d.]+ sounds a second, [\d.]+ times real time",
+        said[-3],
+    )
     assert np.load(tmp_path / "samples.npz")["input/label"].tolist() == [2, 0, 2]
     wavs = sorted(path.name for path in (tmp_path / "wav").iterdir())
     assert wavs == ["000-seven.wav", "001-zero.wav", "002-seven.wav"], "those of the first call are gone"
