@@ -15,6 +15,8 @@ from nd_jax.data.arrays import Clips
 from nd_jax.domain import Domain, Fbank, Image, LogMel
 from nd_jax.training import Task
 
+_END = 1e-6
+
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
@@ -87,7 +89,9 @@ def with_band_mean(domain: LogMel, waves: np.ndarray, batch: int = 64) -> LogMel
     total = sum(
         np.asarray(levels(waves[at : at + batch, : domain.samples]), np.float64) for at in range(0, len(waves), batch)
     )
-    return dataclasses.replace(domain, band_mean=np.asarray(total / (len(waves) * domain.frames), np.float32))
+    # A band that is narrower than a bin of the spectrum is always at the floor, to rounding on either side of it.
+    mean = np.clip(total / (len(waves) * domain.frames), _END, 1.0 - _END)
+    return dataclasses.replace(domain, band_mean=np.asarray(mean, np.float32))
 
 
 def describe(domain: LogMel | Image) -> str:

@@ -23,6 +23,7 @@ def test_the_published_base_network():
     assert variables["params"]["tokens"]["positions"].shape == (1214, 768)
     assert jax.eval_shape(module.apply, variables, x).shape == (2, 527)
     assert networks.build(networks.family_of(module), networks.config_of(module)) == module
+    assert len(module.dissected_layers) == 37 and module.dissected_layers[-2:] == ("block12/mlp/output", "head")
 
 
 def test_parity_with_hugging_face(shared):
