@@ -15,6 +15,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from nd_jax import taps
 from nd_jax.domain import Domain
 from nd_jax.report import pictures, recipe
@@ -209,7 +211,8 @@ def _about(runs: Sequence[Visualization], found: Collected, domain: Domain) -> s
     steps = sorted({int(step) for run in runs for step in run.steps_done})
     span = f"{steps[0]}" if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
     version = runs[0].manifest.get("versions", {}).get("nd_jax", "")
-    lines = [f"{sum(map(len, runs)):,} inputs optimised with nd_jax {version}, {span} steps each.".replace(" ,", ",")]
+    count = sum(int(np.size(run.scores)) for run in runs)
+    lines = [f"{count:,} inputs optimised with nd_jax {version}, {span} steps each.".replace(" ,", ",")]
     if found.sound:
         lines.append(
             f"All sounds are played at {LOUDNESS:g} LUFS".replace("-", "−") + ", the gain stated, with a peak limiter."
