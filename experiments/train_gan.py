@@ -98,7 +98,8 @@ def run(recipe: GanRecipe, *, command: str, progress: bool = True) -> dict[str, 
     if judge is not None:
         if isinstance(experiment, GansynthExperiment):
             require("parselmouth", "voice")
-        known, held_out = real(experiment, _GLANCED, known=True), real(experiment, recipe.samples)
+        known = real(experiment, _GLANCED, known=True) if recipe.watch else {}
+        held_out = real(experiment, recipe.samples)
     if hosts.leads():
         print(experiment.title)
 
