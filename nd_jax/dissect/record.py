@@ -25,7 +25,7 @@ from nd_jax.dissect.record_sounds import Sounds, sounds_of
 from nd_jax.dissect.record_store import FORMAT, Store, block_size
 from nd_jax.domain.axes import time_axis
 from nd_jax.network import Network, digest
-from nd_jax.runtime import nearest, progress_bar, steady_options
+from nd_jax.runtime import nearest, progress_bar
 
 POOLS = ("mean", "max", "first", "time")
 # A matrix product of fewer rows takes another path through a CPU and is rounded in another way.
@@ -104,7 +104,7 @@ def record(
         "steps": steps,
         "pools": list(pools),
         "top": top,
-        "block": block_size(numbers),
+        "block": block_size(numbers, len(clips)),
         "front_end": clips.are_waves,
         "clips": list(clips.names),
         "hashes": list(clips.hashes),
@@ -174,19 +174,23 @@ class _Forward:
         mesh = Mesh(np.asarray(chosen), (_CLIPS,))
         self._split = NamedSharding(mesh, PartitionSpec(_CLIPS))
         self._network = jax.device_put(network, NamedSharding(mesh, PartitionSpec()))
-        pooled = functools.partial(_pooled, layers=layers, pools=pools, are_waves=are_waves)
-        # Each device runs its share by itself: there is nothing to communicate.
-        shared = jax.shard_map(
-            pooled,
-            mesh=mesh,
-            in_specs=(PartitionSpec(), PartitionSpec(_CLIPS)),
-            out_specs=PartitionSpec(_CLIPS),
-            check_vma=False,
-        )
-        self._run = jax.jit(shared, compiler_options=steady_options())
+        self._run = _program(mesh, layers, pools, are_waves)
 
     def __call__(self, batch: np.ndarray) -> dict[tuple[str, str], jax.Array]:
         return self._run(self._network, jax.device_put(batch, self._split))
+
+
+@functools.lru_cache(maxsize=16)
+def _program(mesh: Mesh, layers: tuple[str, ...], pools: tuple[str, ...], are_waves: bool) -> Any:
+    """Each device runs its share of the clips by itself: there is nothing to communicate."""
+    shared = jax.shard_map(
+        functools.partial(_pooled, layers=layers, pools=pools, are_waves=are_waves),
+        mesh=mesh,
+        in_specs=(PartitionSpec(), PartitionSpec(_CLIPS)),
+        out_specs=PartitionSpec(_CLIPS),
+        check_vma=False,
+    )
+    return jax.jit(shared)
 
 
 def _pooled(

@@ -130,5 +130,5 @@ def _is_path(sounds: Any) -> bool:
 
 def _hash(values: np.ndarray, sample_rate: int = 0) -> str:
     found = hashlib.sha256(f"{values.shape} {sample_rate}".encode())
-    found.update(np.ascontiguousarray(values, np.float32).tobytes())
+    found.update(np.ascontiguousarray(values, np.float32).data)
     return found.hexdigest()[:16]

@@ -27,9 +27,13 @@ _BLOCK_BYTES = 256 << 20
 _LARGEST_BLOCK = 64
 
 
-def block_size(numbers: int) -> int:
-    """Clips of a block, when each has so many float32: what a kill can cost, and what memory holds."""
-    return int(np.clip(_BLOCK_BYTES // (4 * numbers), 1, _LARGEST_BLOCK))
+def block_size(numbers: int, clips: int) -> int:
+    """Clips of a block, when each has so many float32: what a kill can cost, and what memory holds.
+
+    All blocks are of one size on disk, so the clips are cut evenly.
+    """
+    most = int(np.clip(_BLOCK_BYTES // (4 * numbers), 1, _LARGEST_BLOCK))
+    return -(-clips // -(-clips // most))
 
 
 class Store:

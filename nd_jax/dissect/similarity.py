@@ -155,7 +155,8 @@ def _cosine_table(function: Any, scores: np.ndarray) -> jax.Array:
 
 
 def _cubed_table(function: CosineCubed, scores: np.ndarray) -> jax.Array:
-    cubes = (scores - scores.mean(axis=0)) ** 3
+    centred = scores - scores.mean(axis=0)
+    cubes = centred * centred * centred
     return jnp.asarray(cubes / np.maximum(np.linalg.norm(cubes, axis=0), function.min_norm), jnp.float32)
 
 
