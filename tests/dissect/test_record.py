@@ -115,6 +115,9 @@ def test_what_is_recorded(whole):
         whole.activations("tokens", "max", units=[5, 0]), whole.activations("tokens", "max")[:, [5, 0]]
     )
     assert whole.array("head").shape == (23, 3)
+    # What lies on disk is compared without being read as a whole.
+    from_disk = nd.dissect.similarity(whole.array("head"), waves[:, :2], "cosine")
+    chex.assert_trees_all_equal(from_disk, nd.dissect.similarity(whole.activations("head"), waves[:, :2], "cosine"))
     table = whole.table()
     assert len(table) == 13 and tuple(table[4]) == ("tokens", 0) and tuple(table[12]) == ("head", 2)
     assert "13 units of 3 layers, 23 clips" in repr(whole)

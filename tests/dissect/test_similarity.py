@@ -126,6 +126,14 @@ def test_chunks_do_not_matter(made):
     chex.assert_trees_all_close(alone, whole["soft_wpmi"])
 
 
+def test_where_top_clips_are_found_on_the_device(made, monkeypatch):
+    """As on a GPU: the same clips, also of units with many equal activations."""
+    activations, concepts = made
+    on_host = nd.dissect.similarity(activations, concepts, "wpmi", top_k=40)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    chex.assert_trees_all_close(nd.dissect.similarity(activations, concepts, "wpmi", top_k=40), on_host, rtol=1e-6)
+
+
 def test_where_the_published_code_has_nan_or_zeros(made):
     activations, concepts = made
     strange = np.zeros((60, 4), np.float32)
