@@ -1,7 +1,7 @@
 # make demo    an atlas of the shipped instrument-note network, path printed at the end
 # make test    lint, types, tests, a small demo, the notebooks, the wheel: what .ci/run calls
 # make lint    formatting, lint and types only
-# make bench   the speed figures of docs/{speed,training_speed,generator_priors,attribution,dissection,numbers}.md
+# make bench   the speed figures of docs/{speed,training_speed,generator_priors,attribution,dissection,gansynth,numbers}.md
 # Each makes its own .venv and installs what it needs; a second call skips that.
 
 SHELL := /bin/bash
@@ -38,6 +38,7 @@ bench: $(VENV)/bench.stamp
 	$(BIN)/python experiments/benchmark_priors.py
 	$(BIN)/python experiments/benchmark_attribution.py
 	$(BIN)/python experiments/benchmark_dissect.py
+	$(BIN)/python experiments/benchmark_gansynth.py
 
 format: $(VENV)/test.stamp
 	$(BIN)/ruff check --fix .
