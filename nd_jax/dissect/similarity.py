@@ -26,6 +26,8 @@ _CHUNK, _LARGE_CHUNK = 64, 4096
 # Numbers in the largest intermediate result of a pass, at most.
 _ROOM = 1 << 26
 _UNROLL = 10
+# Beyond these, sums of sixth powers or of squares may leave what a float32 holds.
+_LARGE, _SMALL = 1e5, 1e-15
 
 
 def similarity(
@@ -75,10 +77,10 @@ def similarity(
     on_host = jax.default_backend() == "cpu"
 
     def run(start: int) -> dict[str, jax.Array]:
-        rows = _rows(columns.values[:, start : start + size], start, size)
+        rows, extreme = _rows(columns.values[:, start : start + size], start, size)
         best = strongest(rows, top) if on_host and top else None
         drawn = None if orders is None else orders(start, start + size)
-        return jax.block_until_ready(_scores(rows, best, tables, drawn, functions=chosen, top=top))
+        return jax.block_until_ready(_scores(rows, best, tables, drawn, functions=chosen, top=top, extreme=extreme))
 
     parts: list[dict[str, jax.Array]] = []
     workers = _cores() if on_host else 1
@@ -131,8 +133,11 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _rows(block: Any, first: int, size: int) -> np.ndarray:
-    """(clips, some units) as (size, clips) float32, finite; what is missing repeats the last unit."""
+def _rows(block: Any, first: int, size: int) -> tuple[np.ndarray, bool]:
+    """(clips, some units) as (size, clips) float32, finite; and whether powers of them leave what a float32 holds.
+
+    What is missing repeats the last unit.
+    """
     block = np.asarray(block)
     if block.dtype.kind not in "fiub" and block.dtype.name != "bfloat16":
         raise ValueError(f"activations must be numbers, got {block.dtype}")
@@ -140,10 +145,11 @@ def _rows(block: Any, first: int, size: int) -> np.ndarray:
     rows[: block.shape[1]] = block.T
     rows[block.shape[1] :] = rows[block.shape[1] - 1]
     # The largest and the smallest are finite only where all are, and are found without an array of truths.
-    if not (np.isfinite(rows.max()) and np.isfinite(rows.min())):
+    largest = np.maximum(rows.max(axis=1), -rows.min(axis=1))
+    if not np.isfinite(largest).all():
         unit, clip = np.argwhere(~np.isfinite(rows))[0]
         raise ValueError(f"activations must be finite: unit {first + unit} has {rows[unit, clip]} on clip {clip}")
-    return rows
+    return rows, bool(((largest > _LARGE) | ((largest > 0) & (largest < _SMALL))).any())
 
 
 # --- what of the concepts is the same for all units -----------------------------------------------------------------
@@ -244,9 +250,9 @@ def _drawn(key: jax.Array, units: jax.Array, *, count: int, top: int) -> jax.Arr
 # --- the pass --------------------------------------------------------------------------------------------------------
 
 
-@functools.partial(jax.jit, static_argnames=("functions", "top"))
+@functools.partial(jax.jit, static_argnames=("functions", "top", "extreme"))
 def _scores(
-    rows: jax.Array, best: Any, tables: Any, orders: Any, *, functions: tuple[Function, ...], top: int
+    rows: jax.Array, best: Any, tables: Any, orders: Any, *, functions: tuple[Function, ...], top: int, extreme: bool
 ) -> dict[str, jax.Array]:
     """All functions of a chunk: (units, clips) activations to (units, concepts) each; WPMI without its prior."""
     if top and best is None:
@@ -261,24 +267,27 @@ def _scores(
         elif isinstance(function, SoftWPMI):
             each = _soft_likelihood(function, best[:, : function.clips(rows.shape[1])], *table)
         else:
-            each = _cosine(rows, table, function.min_norm if isinstance(function, CosineCubed) else None)
+            each = _cosine(rows, table, function.min_norm if isinstance(function, CosineCubed) else None, extreme)
         found[function.name] = each
     return found
 
 
-def _cosine(rows: jax.Array, table: jax.Array, min_norm: float | None) -> jax.Array:
+def _cosine(rows: jax.Array, table: jax.Array, min_norm: float | None, extreme: bool) -> jax.Array:
     """Cosines with a table of columns of norm 1; cubed of what differs from the mean where there is a least norm."""
     if min_norm is not None:
         # The mean of equal numbers is rounded, and would leave something of a constant unit.
         differs = rows.max(axis=1, keepdims=True) > rows.min(axis=1, keepdims=True)
         rows = jnp.where(differs, rows - rows.mean(axis=1, keepdims=True), 0)
-    # Numbers of any size: a row is divided by its largest before anything is raised to a power.
-    largest = jnp.abs(rows).max(axis=1, keepdims=True)
-    rows = rows / jnp.where(largest > 0, largest, 1)
+    scale = jnp.ones((), jnp.float32)
+    if extreme:
+        # A row is divided by its largest before anything is raised to a power.
+        largest = jnp.abs(rows).max(axis=1, keepdims=True)
+        scale = jnp.where(largest > 0, largest, 1)
+        rows = rows / scale
     rows = rows if min_norm is None else rows * rows * rows
     norm = jnp.sqrt(jnp.sum(rows * rows, axis=1, keepdims=True))
     if min_norm is not None:
-        norm = jnp.maximum(norm, min_norm / jnp.where(largest > 0, largest, 1) ** 3)
+        norm = jnp.maximum(norm, min_norm / scale**3)
     products = jnp.matmul(rows, table, precision=jax.lax.Precision.HIGHEST)
     return products / jnp.where(norm > 0, norm, 1)
 
