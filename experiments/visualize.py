@@ -42,6 +42,8 @@ DataSet = Literal[
     "nsynth",
     "esc10",
     "esc50",
+    "urbansound8k",
+    "gtzan",
     "mnist",
 ]
 

@@ -19,7 +19,17 @@ from nd_jax.runtime import nearest
 _PART = re.compile(r"(?P<name>[A-Za-z_]\w*)(?P<slice>\[[^\]]*\])?")
 
 SoundName = Literal[
-    "spoken_digits", "emodb", "ravdess", "tess", "instrument_notes", "nsynth", "esc10", "esc50", "audio_folder"
+    "spoken_digits",
+    "emodb",
+    "ravdess",
+    "tess",
+    "instrument_notes",
+    "nsynth",
+    "esc10",
+    "esc50",
+    "urbansound8k",
+    "gtzan",
+    "audio_folder",
 ]
 _Path = str | os.PathLike[str]
 
@@ -67,7 +77,7 @@ def load(
 
     Args:
       name: one of `nd_jax.data.BUILDERS`: "mnist" (gives `Images`); "spoken_digits", "emodb", "ravdess", "tess",
-        "instrument_notes", "nsynth", "esc10", "esc50", "audio_folder" (give `Clips`).
+        "instrument_notes", "nsynth", "esc10", "esc50", "urbansound8k", "gtzan", "audio_folder" (give `Clips`).
       split: a split of the data set ("train", "test", ...), "all", or a TFDS expression such as "train[:25%]+test".
       manual_dir: the folder with the downloaded files, default `<data_dir>/manual/<name>`.
       data_dir: where prepared data are kept, default `ND_JAX_DATA`, else `~/.local/share/nd_jax`.
