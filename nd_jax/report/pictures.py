@@ -142,8 +142,12 @@ def ticks(axis: Axis, count: int = 6) -> list[tuple[float, str]]:
     if axis.scale == "linear":
         rough = (high - low) / max(count - 1, 1)
         unit = 10.0 ** math.floor(math.log10(rough))
-        step = unit * next(factor for factor in (1, 2, 2.5, 5, 10) if factor * unit >= rough * 0.999)
-        marks = np.arange(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1) * step
+        steps = [unit * factor for factor in (1, 2, 2.5, 5, 10)]
+        place = next(at for at, step in enumerate(steps) if step >= rough * 0.999)
+        marks = _multiples(steps[place], low, high)
+        # One mark alone gives no scale.
+        if len(marks) < 2 and place:
+            marks = _multiples(steps[place - 1], low, high)
     else:
         decades = [factor * 10.0**power for power in range(0, 6) for factor in (1, 2, 5)]
         marks = np.array([mark for mark in decades if low <= mark <= high])[-count:]
@@ -157,6 +161,10 @@ def ticks(axis: Axis, count: int = 6) -> list[tuple[float, str]]:
         if not found or abs(share - found[-1][0]) >= 0.9 / count:
             found.append((share, text(round(float(mark), 6))))
     return found[::-1]
+
+
+def _multiples(step: float, low: float, high: float) -> np.ndarray:
+    return np.arange(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1) * step
 
 
 def axis_title(axis: Axis) -> str:

@@ -130,3 +130,9 @@ def test_without_the_extra_one_line_says_how_to_get_it(picture, monkeypatch):
 def test_an_unknown_theme_is_refused_by_name():
     with pytest.raises(ValueError, match="unknown theme 'drak'; did you mean 'dark'"):
         pictures.colour_table("drak")
+
+
+def test_a_time_axis_has_two_marks_at_least():
+    """From just before 0 to just before 1 s steps of 1 leave 0 alone."""
+    found = pictures.ticks(Axis("time", "s", np.linspace(-0.016, 0.992, 64)), 3)
+    assert [label for _, label in found] == ["0", "0.5"]
