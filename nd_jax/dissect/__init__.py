@@ -20,11 +20,8 @@ from nd_jax.dissect.record_extremes import Extremes
 from nd_jax.dissect.record_reading import Record, merge_records, open_record
 from nd_jax.dissect.samples import samples
 from nd_jax.dissect.similarity import similarity
-from nd_jax.dissect.sound_bank import SoundBank, sound_bank
 from nd_jax.dissect.straight import NotComposable
 from nd_jax.dissect.tuning import Tuning, tuning
-from nd_jax.dissect.tuning_sweep import LayerTuning, MeasuredTuning, measured_tuning
-from nd_jax.dissect.tuning_unit import UnitTuning
 from nd_jax.dissect.weights import Weights, composed
 
 __all__ = [
@@ -41,16 +38,12 @@ __all__ = [
     "Exemplars",
     "Extremes",
     "LastLayer",
-    "LayerTuning",
-    "MeasuredTuning",
     "NotComposable",
     "RankReorder",
     "Record",
     "SoftWPMI",
-    "SoundBank",
     "TextEncoder",
     "Tuning",
-    "UnitTuning",
     "Weights",
     "captions_of",
     "closed_set",
@@ -61,14 +54,12 @@ __all__ = [
     "db_scores",
     "exemplars",
     "last_layer",
-    "measured_tuning",
     "merge_records",
     "open_record",
     "read_captions",
     "record",
     "samples",
     "similarity",
-    "sound_bank",
     "tab_scores",
     "tuning",
 ]
