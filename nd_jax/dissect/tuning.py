@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from nd_jax import taps
-from nd_jax.domain import LogMel, MelIF, Waveform
+from nd_jax.dissect.sound_bank import LEVEL_DB, reach
 from nd_jax.network import Network
 
-LEVEL_DB = -20.0
 _BATCH = 16
 
 
@@ -42,12 +42,11 @@ def tuning(network: Network, layers: Sequence[str], *, tones: int = 48) -> Tunin
       LayerError: an unknown layer.
       ValueError: a network that takes no sound.
     """
-    domain = network.input
-    if not isinstance(domain, (LogMel, MelIF, Waveform)):
-        raise ValueError(f"tones are for networks that take sound; this one takes a {domain.kind!r}")
+    domain: Any = network.input
+    lowest, highest = reach(domain)
     for layer in layers:
         taps.layer_shape(network, layer)
-    frequencies = np.geomspace(*_reach(domain), tones)
+    frequencies = np.geomspace(lowest, highest, tones)
     time = np.arange(domain.samples) / domain.sample_rate
     waves = (10 ** (LEVEL_DB / 20) * np.sin(2 * np.pi * frequencies[:, None] * time)).astype(np.float32)
     found: dict[str, list[np.ndarray]] = {layer: [] for layer in layers}
@@ -57,11 +56,3 @@ def tuning(network: Network, layers: Sequence[str], *, tones: int = 48) -> Tunin
             means = np.asarray(value, np.float32).mean(axis=tuple(range(1, value.ndim - 1)))
             found[layer].append(means[: tones - start])
     return Tuning(frequencies, {layer: np.concatenate(parts).T for layer, parts in found.items()})
-
-
-def _reach(domain: LogMel | MelIF | Waveform) -> tuple[float, float]:
-    """The lowest and the highest tone in Hz."""
-    if isinstance(domain, LogMel):
-        centres = np.asarray(domain.transform.centre_frequencies)
-        return max(float(centres[0]), 30.0), float(centres[-1])
-    return max(30.0, 4 * domain.sample_rate / domain.samples), 0.45 * domain.sample_rate
