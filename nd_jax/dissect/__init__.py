@@ -1,5 +1,6 @@
 """Dissection: what the units of a network do on natural sounds, what concepts that is, and what their weights say."""
 
+from nd_jax.dissect.acoustic_captions import Measures, acoustic_captions, describe, measure
 from nd_jax.dissect.captions import Captions, captions_of, read_captions
 from nd_jax.dissect.closed_set import (
     ClosedSet,
@@ -20,8 +21,11 @@ from nd_jax.dissect.record_extremes import Extremes
 from nd_jax.dissect.record_reading import Record, merge_records, open_record
 from nd_jax.dissect.samples import samples
 from nd_jax.dissect.similarity import similarity
+from nd_jax.dissect.sound_bank import SoundBank, sound_bank
 from nd_jax.dissect.straight import NotComposable
 from nd_jax.dissect.tuning import Tuning, tuning
+from nd_jax.dissect.tuning_sweep import LayerTuning, MeasuredTuning, measured_tuning
+from nd_jax.dissect.tuning_unit import UnitTuning
 from nd_jax.dissect.weights import Weights, composed
 
 __all__ = [
@@ -38,13 +42,19 @@ __all__ = [
     "Exemplars",
     "Extremes",
     "LastLayer",
+    "LayerTuning",
+    "MeasuredTuning",
+    "Measures",
     "NotComposable",
     "RankReorder",
     "Record",
     "SoftWPMI",
+    "SoundBank",
     "TextEncoder",
     "Tuning",
+    "UnitTuning",
     "Weights",
+    "acoustic_captions",
     "captions_of",
     "closed_set",
     "composed",
@@ -52,14 +62,18 @@ __all__ = [
     "concept_set",
     "confidence",
     "db_scores",
+    "describe",
     "exemplars",
     "last_layer",
+    "measured_tuning",
+    "measure",
     "merge_records",
     "open_record",
     "read_captions",
     "record",
     "samples",
     "similarity",
+    "sound_bank",
     "tab_scores",
     "tuning",
 ]
