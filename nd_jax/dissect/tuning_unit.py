@@ -151,19 +151,19 @@ def _modulation(bank: SoundBank, layer: LayerTuning, unit: int, span: float) -> 
 
 
 def _ripple(bank: SoundBank, layer: LayerTuning, unit: int, span: float) -> tuple[float, float] | None:
-    values, worth = ripple_map(layer, unit)
+    values, worth, _ = ripple_map(layer, unit)
     if worth < _WORTH * span:
         return None
     density, rate = np.unravel_index(int(values.argmax()), values.shape)
     return float(bank.ripple_rates[rate]), float(bank.densities[density])
 
 
-def ripple_map(layer: LayerTuning, unit: int) -> tuple[np.ndarray, float]:
-    """(densities, rates) of mean responses or of swings, whichever say more, and how far they range."""
+def ripple_map(layer: LayerTuning, unit: int) -> tuple[np.ndarray, float, bool]:
+    """(densities, rates) of mean responses or of swings, whichever say more; how far they range; whether swings."""
     means, swings = layer.ripples[unit], layer.ripples_following[unit]
     if np.ptp(means) >= 2.0 * swings.max(initial=0.0):
-        return means, float(np.ptp(means))
-    return swings, float(2.0 * swings.max())
+        return means, float(np.ptp(means)), False
+    return swings, float(2.0 * swings.max()), True
 
 
 def peak(x: np.ndarray, y: np.ndarray) -> float:

@@ -27,11 +27,13 @@ from nd_jax.report.page import OF_GENERATORS, PARTS, Page, ramp
 from nd_jax.report.sounds import LOUDNESS
 from nd_jax.report.training import Course, Moment
 from nd_jax.report.trust import Cards
+from nd_jax.report.tuning import Measured
 from nd_jax.report.units import Lane
 from nd_jax.runtime import progress_bar, require
 
 if TYPE_CHECKING:
     from nd_jax.dissect.exemplars import Exemplars
+    from nd_jax.dissect.tuning_sweep import MeasuredTuning
     from nd_jax.network import Network
     from nd_jax.visualize.result import Visualization
     from nd_jax.visualize.trust import Trust
@@ -44,6 +46,7 @@ def atlas(
     exemplars: Exemplars | None = None,
     trust: Trust | Sequence[Trust] = (),
     training: Sequence[Moment] = (),
+    tuning: MeasuredTuning | None = None,
     weights: bool = True,
     title: str | None = None,
     single_file: bool = False,
@@ -64,6 +67,7 @@ def atlas(
       exemplars: natural inputs per unit, from `nd_jax.dissect.exemplars`.
       trust: how far each input is to be believed, from `nd_jax.visualize.trust.measure`, one card a result.
       training: the network at moments of its training, for a slider on every unit's page.
+      tuning: what units are tuned to, from `nd_jax.dissect.measured_tuning`, drawn on their pages.
       weights: whether filters and composed weights are drawn, of layers that have such.
       title: the name on the page; by default that of the network.
       single_file: one index.html with everything inside instead of a folder of files, a third larger than those. It
@@ -112,6 +116,7 @@ def atlas(
                 natural,
                 cards,
                 Course(page, domain, training),
+                Measured(page, tuning),
                 weigh=weights,
                 source=source,
                 planned=planned or {},

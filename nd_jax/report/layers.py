@@ -17,6 +17,7 @@ from nd_jax.report.page import Page
 from nd_jax.report.sounds import midi
 from nd_jax.report.training import Course
 from nd_jax.report.trust import Cards
+from nd_jax.report.tuning import Measured
 from nd_jax.report.units import Files, Lane
 from nd_jax.report.weights import for_layer
 
@@ -70,6 +71,7 @@ def collect(
     natural: Natural,
     cards: Cards,
     course: Course,
+    measured: Measured,
     *,
     weigh: bool,
     source: str | None,
@@ -90,7 +92,7 @@ def collect(
     first = next(iter(taps.weighted_layers(network)), "") if network is not None else ""
     for number, layer in enumerate(wanted):
         name = slug(number, layer)
-        writer = _Layer(page, natural, cards, course, layer, name, source, _names(network, layer), found)
+        writer = _Layer(page, natural, cards, course, measured, layer, name, source, _names(network, layer), found)
         for run, members in _by_run(sorted(lanes[layer], key=_order)):
             writer.add(run, members, tick)
         shape = " × ".join(map(str, shapes[layer])) if layer in shapes else ""
@@ -160,6 +162,7 @@ class _Layer:
         natural: Natural,
         cards: Cards,
         course: Course,
+        measured: Measured,
         layer: str,
         slug: str,
         source: str | None,
@@ -167,6 +170,7 @@ class _Layer:
         found: Collected,
     ):
         self.page, self.natural, self.cards, self.course = page, natural, cards, course
+        self.measured = measured
         self.layer, self.slug = layer, slug
         self.shared: dict[str, Any] = {}
         self.source, self.names, self.found = source, names, found
@@ -188,6 +192,7 @@ class _Layer:
         """Writes the details and returns the layer's part of the index."""
         clips = self.natural.clips(self.units.values())
         self.shared |= {**self.cards.about(self.layer), **self.course.about(self.layer, self.slug)}
+        self.shared |= self.measured.about(self.layer, self.slug)
         self.page.add_data(self.slug, {"units": self.units, "clips": clips, **self.shared})
         rows = list(zip(self.columns["score"], self.columns["reason"], strict=True))
         scores = [score for score, reason in rows if score is not None and not reason]
@@ -231,6 +236,7 @@ class _Layer:
             **self.natural.of(self.layer, unit),
             **self.cards.of(lane.name, lane.stem),
             **self.course.of(self.layer, run.labels[place], unit, lane.stem),
+            **self.measured.of(self.layer, unit),
         }
         self.units[key] = {"call": call, **known["entry"], **more}
         asked = [one for one in known["entry"].get("classes", ()) if one["midi"] is not None]

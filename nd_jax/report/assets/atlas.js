@@ -355,7 +355,7 @@ function unit({ layer, i }) {
     layer.weights = data.weights;
     const siblings = layer.refs.filter((one) => one !== ref && layer.unit[one.i] === layer.unit[i] && layer.unit[i] >= 0);
     body.append(...[naturals(entry, data, ref), preferences(entry, ref), (I.made && atClasses(entry, ref)) || together(entry, ref),
-      trainingPanel(entry, data, ref), filmstrip(entry, ref), weightsOf(ref), siblings.length && h("section", { class: "panel wide" }, h("h2", {}, "Other runs of this unit"), h("ul", { class: "tiles" + (I.sound ? " sounding" : "") }, siblings.map((one) => tile(one)))),
+      tunedPanel(entry, data, ref), trainingPanel(entry, data, ref), filmstrip(entry, ref), weightsOf(ref), siblings.length && h("section", { class: "panel wide" }, h("h2", {}, "Other runs of this unit"), h("ul", { class: "tiles" + (I.sound ? " sounding" : "") }, siblings.map((one) => tile(one)))),
       files(entry, ref), call(entry), explain(ref)].filter(Boolean));
     paint();
   }).catch((error) => body.append(h("p", { class: "rest" }, `The details of this layer cannot be read: ${error.message}. Keep the folder ${I.base} beside this page.`)));
