@@ -36,9 +36,9 @@ class UnitTuning:
         where no level does.
       dynamic_range_db: how many dB more take it to nine tenths.
       level: "rises with level", "falls with level", "likes middle levels", or "".
-      preferred_rate: modulation in Hz for which the mean response is highest, where that beats no modulation.
+      preferred_rate: modulation of noise, in Hz, for which the mean response is highest, where that beats none.
       followed_rate: modulation that the response follows with the largest swing.
-      carrier: what was modulated then: Hz, or 0 for noise.
+      followed_carrier: what was modulated then: Hz, or 0 for noise.
       ripple: (rate in Hz, above 0 downwards, density in cycles per octave) of the highest mean response, or of the
         largest swing; None unless ripples move the unit.
       strf_score: correlation of the field's prediction with the response to sounds held out.
@@ -53,7 +53,7 @@ class UnitTuning:
     level: str = ""
     preferred_rate: float | None = None
     followed_rate: float | None = None
-    carrier: float | None = None
+    followed_carrier: float | None = None
     ripple: tuple[float, float] | None = None
     strf_score: float = 0.0
 
@@ -140,13 +140,16 @@ def _modulation(bank: SoundBank, layer: LayerTuning, unit: int, span: float) -> 
     found: dict[str, object] = {}
     means, swings = layer.am[unit].astype(np.float64), layer.am_following[unit].astype(np.float64)
     octaves = np.log2(bank.rates)
-    gains = means - np.maximum(layer.flat[unit], means.min(axis=1))[:, None]
-    carrier = int(gains.max(axis=1).argmax())
-    if gains[carrier].max() >= _WORTH * span:
-        found |= {"preferred_rate": float(2.0 ** peak(octaves, means[carrier])), "carrier": bank.carriers[carrier]}
+    # Of tones the side bands move to other frequencies with the rate, which a unit may prefer for their own sake.
+    noise = int(np.flatnonzero(bank.carriers == 0)[0])
+    if means[noise].max() - max(layer.flat[unit, noise], means[noise].min()) >= _WORTH * span:
+        found["preferred_rate"] = float(2.0 ** peak(octaves, means[noise]))
     carrier = int(swings.max(axis=1).argmax())
     if 2.0 * swings[carrier].max() >= _WORTH * span:
-        found |= {"followed_rate": float(2.0 ** peak(octaves, swings[carrier])), "carrier": bank.carriers[carrier]}
+        found |= {
+            "followed_rate": float(2.0 ** peak(octaves, swings[carrier])),
+            "followed_carrier": float(bank.carriers[carrier]),
+        }
     return found
 
 

@@ -58,9 +58,9 @@ class Measured:
         about: dict[str, Any] = {"words": str(figures), "answers": figures.answers}
         if figures.answers:
             swings, means = tuned.am_following[unit], tuned.am[unit]
-            ranges = 2.0 * swings.max(axis=1), np.ptp(means, axis=1)
-            follows = ranges[0].max() > ranges[1].max()
-            carrier = int(np.argmax(ranges[0] if follows else ranges[1]))
+            noise = int(np.flatnonzero(self.found.bank.carriers == 0)[0])
+            follows = bool(2.0 * swings.max() > np.ptp(means[noise]))
+            carrier = int(swings.max(axis=1).argmax()) if follows else noise
             about |= {
                 "q": _short(figures.q),
                 "threshold": _short(figures.threshold_db),
@@ -112,8 +112,6 @@ def _described(first: Picture, across: int, count: int, signed: bool) -> dict[st
 
 
 def _title(axis: Axis) -> str:
-    if axis.name == "rate":
-        return "rate (Hz; below 0 up, above 0 down)"
     return pictures.axis_title(Axis(axis.name, axis.unit, axis.values))
 
 

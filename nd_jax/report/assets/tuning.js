@@ -23,6 +23,6 @@ function tunedPanel(entry, data, ref) {
   const map = (kind, title, note) => tunedMap(all.maps[kind], sheet(kind), unit, title, `${title} of the unit, ${ends(kind)}`, `${note} ${ends(kind)}.`);
   const level = t.threshold === null ? "" : `From ${num(t.threshold)} dBFS on at the best frequency, full ${num(t.range)} dB above.`;
   return h("section", { class: "panel wide tuned" }, h("h2", {}, "Tuning, measured"), h("p", {}, words), h("p", { class: "soft" }, [t.q === null ? "" : `Q ${num(t.q)}.`, level].join(" ")),
-    h("div", { class: "moments" }, map("tones", "Tones", "Mean response, dark to bright"), tunedCurve(all.rates, t), map("ripples", "Ripples", t.swings ? "Swing of the response with the ripple," : "Mean response,"),
+    h("div", { class: "moments" }, map("tones", "Tones", "Mean response,"), tunedCurve(all.rates, t), map("ripples", "Ripples", `Up at rates below 0, down above; ${t.swings ? "swing of the response with the ripple" : "mean response"},`),
       map("strf", "Receptive field", `Response per dB, orange more, blue less; r ${num(t.score, 2)} on noise held out; time ${all.moving ? "from the response" : "in the sound"};`)));
 }
