@@ -112,7 +112,7 @@ def requirement_names(section: str) -> set[str]:
 
 
 def test_every_extra_that_the_code_names_exists_and_holds_the_module():
-    distributions = {"PIL": "pillow", "parselmouth": "praat_parselmouth"}
+    distributions = {"PIL": "pillow", "parselmouth": "praat_parselmouth", "sklearn": "scikit_learn"}
     extras = setup_cfg()["options.extras_require"]
     calls = 0
     for folder in ("nd_jax", "experiments"):

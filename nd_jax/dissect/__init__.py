@@ -14,8 +14,10 @@ from nd_jax.dissect.closed_set import (
     tab_scores,
 )
 from nd_jax.dissect.concepts import CONCEPT_SETS, ConceptSet, concept_set
+from nd_jax.dissect.encoders import Clap, SentenceEncoder, TfIdf
 from nd_jax.dissect.exemplars import QUANTILES, Exemplars, exemplars
 from nd_jax.dissect.functions import FUNCTIONS, WPMI, Cosine, CosineCubed, RankReorder, SoftWPMI
+from nd_jax.dissect.language import LanguageModel, LanguageModelError, icl_labels, icl_prompt
 from nd_jax.dissect.record import POOLS, record
 from nd_jax.dissect.record_extremes import Extremes
 from nd_jax.dissect.record_reading import Record, merge_records, open_record
@@ -35,12 +37,15 @@ __all__ = [
     "QUANTILES",
     "WPMI",
     "Captions",
+    "Clap",
     "ClosedSet",
     "ConceptSet",
     "Cosine",
     "CosineCubed",
     "Exemplars",
     "Extremes",
+    "LanguageModel",
+    "LanguageModelError",
     "LastLayer",
     "LayerTuning",
     "MeasuredTuning",
@@ -48,9 +53,11 @@ __all__ = [
     "NotComposable",
     "RankReorder",
     "Record",
+    "SentenceEncoder",
     "SoftWPMI",
     "SoundBank",
     "TextEncoder",
+    "TfIdf",
     "Tuning",
     "UnitTuning",
     "Weights",
@@ -64,9 +71,11 @@ __all__ = [
     "db_scores",
     "describe",
     "exemplars",
+    "icl_labels",
+    "icl_prompt",
     "last_layer",
-    "measured_tuning",
     "measure",
+    "measured_tuning",
     "merge_records",
     "open_record",
     "read_captions",
