@@ -49,7 +49,9 @@ STEADY_SEMITONES = 1.0
 _APERIODICITY = 0.15
 _LOWEST_PITCH = 50.0
 _HIGHEST_PITCH = 4000.0
-_FRAME_SECONDS = 0.046
+_FRAME_SECONDS = 0.093
+# An octave with fewer bins of the spectrum than this is joined with the next.
+_BINS = 16
 _BLOCK_SECONDS = 0.01
 # An onset: the level of 20 ms rises by so many dB within 50 ms, to no more than 30 dB below the loudest.
 _RISE_DB, _RISE_BLOCKS, _BELOW_LOUDEST_DB, _APART_BLOCKS = 6.0, 5, 30.0, 8
@@ -69,8 +71,8 @@ class Measures:
       pitch: median fundamental in Hz, or None for a sound without a pitch.
       pitch_range: 25th and 75th percentile of the fundamental in Hz, or None.
       brightness: spectral centroid in Hz, of magnitudes, weighted by energy over time.
-      noisiness: spectral flatness, geometric by arithmetic mean of the power spectrum above 50 Hz: near 0 for a tone,
-        0.56 for white noise; weighted by energy over time.
+      noisiness: spectral flatness, geometric by arithmetic mean of the power spectrum, within octaves from 50 Hz on, so
+        that dark and low-passed noise is noise: near 0 for a tone, 0.56 for noise; weighted by energy.
       modulation_rate: Hz, of the envelope's strongest swing between 0.5 and 30 Hz with three periods or more; or None.
       modulation_depth: its amplitude as a share of the mean envelope, at most 1; m of (1 + m sin).
       onsets: how many. A sound that is there from the first sample on has none for that.
@@ -220,7 +222,7 @@ def _frames(samples: np.ndarray, size: int, hop: int) -> np.ndarray:
 
 
 def _spectrum(samples: np.ndarray, sample_rate: int) -> tuple[float, float]:
-    """Centroid in Hz and flatness, means over time weighted by energy."""
+    """Centroid in Hz and flatness within octaves, means weighted by energy."""
     size = max(round(_FRAME_SECONDS * sample_rate), 32)
     frames = _frames(samples, size, size // 2) * np.hanning(size + 2)[1:-1]
     magnitude = np.abs(np.fft.rfft(frames, axis=1))
@@ -231,9 +233,16 @@ def _spectrum(samples: np.ndarray, sample_rate: int) -> tuple[float, float]:
     energy = power.sum(axis=1)
     share = energy / max(energy.sum(), _FLOOR)
     centroid = (magnitude @ frequency) / np.maximum(magnitude.sum(axis=1), _FLOOR)
-    mean = np.maximum(power.mean(axis=1), _FLOOR)
-    flat = np.exp(np.log(np.maximum(power, _FLOOR * mean[:, None])).mean(axis=1)) / mean
-    return float(share @ centroid), float(share @ flat)
+    flat, first = 0.0, 0
+    while first < len(frequency):
+        last = max(int(np.searchsorted(frequency, 2 * frequency[first])), first + _BINS)
+        last = len(frequency) if len(frequency) - last < _BINS else last
+        band = power[:, first:last]
+        mean = np.maximum(band.mean(axis=1), _FLOOR)
+        each = np.exp(np.log(np.maximum(band, _FLOOR * mean[:, None])).mean(axis=1)) / mean
+        flat += float(band.sum(axis=1) @ each)
+        first = last
+    return float(share @ centroid), flat / max(float(energy.sum()), _FLOOR)
 
 
 def _pitch(samples: np.ndarray, sample_rate: int) -> tuple[float | None, tuple[float, float] | None]:

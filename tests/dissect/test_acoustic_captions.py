@@ -47,6 +47,16 @@ def test_pitch_of_harmonics_is_their_fundamental():
     assert measure(missing, RATE).pitch == pytest.approx(200, rel=0.003)
 
 
+def test_dark_and_low_passed_noise_is_noise_and_a_low_voice_is_not():
+    spectrum = np.fft.rfft(noise())
+    frequency = np.fft.rfftfreq(len(TIME), 1 / RATE)
+    brown = np.fft.irfft(spectrum / np.maximum(frequency, 30) * 300)
+    low = np.fft.irfft(spectrum * (frequency < 2000))
+    for wave in (brown, low):
+        assert measure(wave, RATE).noisiness > 0.35
+    assert measure(harmonics(100), RATE).noisiness < 0.02
+
+
 def test_a_moving_pitch():
     sweep = 0.2 * np.sin(2 * np.pi * (300 * TIME + 75 * TIME**2))  # 300 to 600 Hz
     low, high = measure(sweep, RATE).pitch_range
