@@ -28,6 +28,7 @@ LONGEST_SECONDS = 3.0
 _AT_ONCE = 16
 _DRUMS = 9
 _LONGEST_PIECE = 2 * 3600.0
+_SHORTEST_PATH = 0.01  # seconds between instruments: every one is a latent in memory
 _NAME = re.compile(r"([A-G])([#♯b♭]?)(-?\d+)")
 _STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 
@@ -79,9 +80,13 @@ def read_midi(path: str | os.PathLike[str], *, lowest: int = 36, highest: int = 
     if not place.is_file():
         raise FileNotFoundError(f"there is no MIDI file {place}")
     try:
-        messages = [(message.time, message) for message in mido.MidiFile(place)]
+        file = mido.MidiFile(place)
+        if file.ticks_per_beat < 1:
+            raise ValueError(f"its time is not in ticks a beat (division {file.ticks_per_beat})")
+        messages = [(message.time, message) for message in file]
     except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise ValueError(f"{place} is not a MIDI file that can be read: {error or type(error).__name__}") from None
+        said = str(error) or type(error).__name__
+        raise ValueError(f"{place} is not a MIDI file that can be read: {said}") from None
     rows = _rows(messages)
     if not rows:
         raise ValueError(f"{place} is a MIDI file with no notes")
@@ -172,8 +177,8 @@ def latent_path(
     Raises:
       ValueError: the network is no generator, or no time between instruments.
     """
-    if not seconds_per_instrument > 0:
-        raise ValueError(f"seconds_per_instrument must be above 0, got {seconds_per_instrument}")
+    if not seconds_per_instrument >= _SHORTEST_PATH:
+        raise ValueError(f"seconds_per_instrument must be {_SHORTEST_PATH} or more, got {seconds_per_instrument}")
     count = max(int(seconds / seconds_per_instrument), 2)
     given = generators.inputs(network, seed, count)
     instruments = given["z"] if isinstance(given, dict) else given

@@ -78,8 +78,12 @@ def test_files_that_cannot_be_played_are_one_sentence(tmp_path):
     with pytest.raises(ValueError, match=r"text\.mid is not a MIDI file that can be read"):
         notes.read_midi(tmp_path / "text.mid")
     (tmp_path / "cut.mid").write_bytes(low.read_bytes()[:-6])
-    with pytest.raises(ValueError, match=r"cut\.mid is not a MIDI file that can be read"):
+    with pytest.raises(ValueError, match=r"cut\.mid is not a MIDI file that can be read: \w+"):
         notes.read_midi(tmp_path / "cut.mid")
+    for division in (b"\x00\x00", b"\xe7\x28"):
+        (tmp_path / "frames.mid").write_bytes(low.read_bytes()[:12] + division + low.read_bytes()[14:])
+        with pytest.raises(ValueError, match="can be read: its time is not in ticks a beat"):
+            notes.read_midi(tmp_path / "frames.mid")
     with pytest.raises(FileNotFoundError, match="there is no MIDI file"):
         notes.read_midi(tmp_path / "nothing.mid")
 
@@ -97,7 +101,7 @@ def test_the_path_goes_from_instrument_to_instrument(singer):
     # A piece shorter than one instrument still has two.
     short = notes.latent_path(singer, starts[:1], 0.5, seed=3)
     chex.assert_trees_all_close(short[0], instruments[0], atol=2e-3)
-    with pytest.raises(ValueError, match="seconds_per_instrument must be above 0"):
+    with pytest.raises(ValueError, match="seconds_per_instrument must be 0.01 or more"):
         notes.latent_path(singer, starts, 8.0, seconds_per_instrument=0.0)
 
 

@@ -263,15 +263,21 @@ def frozen(module: Discriminator, variables: Any, batches: Iterable[Any]) -> Dis
       The same module but for its `deviation`; variables stay what they are.
 
     Raises:
-      ValueError: another module, or no batches.
+      ValueError: another module, no batches, one of a single example, or one whose deviation is not finite.
     """
     if not isinstance(module, Discriminator):
         raise ValueError(f"only a gansynth_discriminator has a deviation to freeze, not {type(module).__name__}")
     live = module.clone(deviation=None, progress=None)
     progress = jnp.float32(_growth("gansynth_discriminator", module, None)[1])
-    found = [float(_deviation(live, variables, jnp.asarray(part), progress)) for part in batches]
+    found = []
+    for part in batches:
+        if len(part) < 2:
+            raise ValueError(f"a batch of {len(part)} has no deviation to freeze; batches of training's size have")
+        found.append(float(_deviation(live, variables, jnp.asarray(part), progress)))
     if not found:
         raise ValueError("to freeze the deviation takes one batch of real examples or more, and there are none")
+    if not np.isfinite(found).all():
+        raise ValueError("these batches have no finite deviation: an example, or one of the weights, is not finite")
     return module.clone(deviation=float(np.mean(found)))
 
 

@@ -133,6 +133,10 @@ def test_layers_saving_and_a_single_example(tmp_path):
     module = gansynth.frozen(judge.module, judge.variables, [notes[:4], notes[2:]])
     alive = [float(nd.taps.read(judge, part, "deviation")["deviation"][0, 0, 0, -1]) for part in (notes[:4], notes[2:])]
     assert module.deviation == pytest.approx(np.mean(alive), rel=1e-5) and min(alive) > 0.01
+    with pytest.raises(ValueError, match="a batch of 1 has no deviation to freeze"):
+        gansynth.frozen(judge.module, judge.variables, [notes[:1]])
+    with pytest.raises(ValueError, match="these batches have no finite deviation"):
+        gansynth.frozen(judge.module, judge.variables, [notes[:4] * jnp.nan])
     fixed = nd.Network(module, judge.variables, judge.input, labels=judge.labels)
     loaded = nd.load(fixed.save(tmp_path / "judge"))
     assert loaded.module == module

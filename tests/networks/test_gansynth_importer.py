@@ -203,6 +203,8 @@ def test_a_stage_or_a_prefix_can_be_given_and_flags_are_heard(archive):
     assert judge.module.deviation == 0.25 and judge.input.shape == (32, 256, 2)
     (archive / "stage_00006" / "checkpoint").unlink()
     assert gansynth.read(archive).generator == growing.generator
+    (archive / "experiment.json").write_text(json.dumps(flags | {"fmap_max": 24, "train_progressive": False}))
+    assert gansynth.read(archive).generator.progress is None
 
 
 def test_what_is_no_such_checkpoint_is_refused_in_one_sentence(archive, tmp_path):
@@ -224,6 +226,16 @@ def test_what_is_no_such_checkpoint_is_refused_in_one_sentence(archive, tmp_path
     (archive / "experiment.json").write_text('{"data_type": "wave"}')
     with pytest.raises(WeightsFileError, match=r"\('wave'\) cannot be made into sound"):
         gansynth.networks(archive, 0.25)
+    (archive / "experiment.json").write_text('{"to_rgb_activation": "linear"}')
+    with pytest.raises(WeightsFileError, match="to_rgb_activation is 'linear', and only 'tanh' is known"):
+        gansynth.read(archive)
+    (archive / "experiment.json").write_text('{"mag_normalizer_a": 0.05}')
+    with pytest.raises(WeightsFileError, match="mag_normalizer_a is 0.05, and only 0.0661371661726 is known"):
+        gansynth.read(archive)
+    for value in ("null", '"x"', "0", "true", "NaN"):
+        (archive / "experiment.json").write_text(f'{{"fmap_base": {value}}}')
+        with pytest.raises(WeightsFileError, match="experiment.json: fmap_base must be a number above 0, not "):
+            gansynth.read(archive)
     (archive / "experiment.json").write_text("{")
     with pytest.raises(WeightsFileError, match="is not readable JSON"):
         gansynth.read(archive)

@@ -36,6 +36,20 @@ _JUDGE = "Discriminator/progressive_gan_discriminator/"
 _PITCH = "Discriminator/discriminator_cond/classification_logits/"
 _STAGE = re.compile(r"stage_(\d+)$")
 _BLOCK = re.compile(r"progressive_gan_block_(\d+)/")
+# Flags of experiment.json that change what is computed, and the one value of each that is computed here.
+_FIXED: dict[str, Any] = {
+    "to_rgb_activation": "tanh",
+    "scale_mode": "ALL",
+    "scale_base": 2,
+    "kernel_size": 3,
+    "simple_arch": False,
+    **dict(zip(("mag_normalizer_a", "p_normalizer_a"), gansynth.GAIN, strict=True)),
+    **dict(zip(("mag_normalizer_b", "p_normalizer_b"), gansynth.OFFSET, strict=True)),
+}
+_NUMBERS = (
+    *("num_resolutions", "stable_stage_num_images", "transition_stage_num_images", "fmap_base", "fmap_decay"),
+    *("fmap_max", "audio_length", "sample_rate"),
+)
 _NOTES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 # Of generated notes that the deviation is taken from.
 _BATCHES, _BATCH = 4, 8
@@ -178,6 +192,12 @@ def _flags(folder: pathlib.Path) -> dict[str, Any]:
             kind = flags.get("data_normalizer", "specgrams_prespecified_normalizer")
             if kind != "specgrams_prespecified_normalizer":
                 raise WeightsFileError(f"{path}: data were normalised by {kind!r}, and only the fixed one is known")
+            for name in (one for one in _FIXED if one in flags):
+                if flags[name] != _FIXED[name]:
+                    raise WeightsFileError(f"{path}: {name} is {flags[name]!r}, and only {_FIXED[name]!r} is known")
+            for name in (one for one in _NUMBERS if one in flags):
+                if type(flags[name]) not in (int, float) or not 0 < flags[name] < float("inf"):
+                    raise WeightsFileError(f"{path}: {name} must be a number above 0, not {flags[name]!r}")
             return flags
     return {}
 
@@ -228,7 +248,7 @@ def _modules(
     features += [shapes[f"block{block}/conv1/bias"][0] for block in range(1, blocks + 1)]
     base, decay, most = _widths(features, flags, prefix)
     progress = None
-    if images is not None:
+    if images is not None and flags.get("train_progressive", True):
         spans = (int(flags.get(f"{name}_stage_num_images", 800_000)) for name in ("stable", "transition"))
         progress = min(float(gansynth.growth(images, grown, *spans)), blocks - 1.0)
     sizes: dict[str, Any] = {
