@@ -311,6 +311,8 @@ def _growth(family: str, module: Any, progress: Progress | None) -> tuple[int, P
             f"{2.0 ** (module.blocks * module.fmap_decay):g} or more"
         )
     grown = module.grown or module.blocks
+    if module.progress is not None and not 0.0 <= module.progress <= grown - 1.0:
+        raise ValueError(f"progress of {family} with {grown} blocks is 0 to {grown - 1}, not {module.progress}")
     if progress is None:
         progress = float(grown - 1) if module.progress is None else float(module.progress)
     return grown, progress

@@ -97,10 +97,11 @@ class Stages:
     batch_sizes: tuple[int, ...] = (8,)
 
     def __post_init__(self) -> None:
-        if self.stable < 1 or self.fade < 1 or not self.batch_sizes or min(self.batch_sizes) < 1:
+        sizes = (self.stable, self.fade, self.total, *self.batch_sizes)
+        if not self.batch_sizes or not all(isinstance(size, int) and size >= 1 for size in sizes):
             raise ValueError(
-                f"stages have 1 example or more and batches too, not stable {self.stable}, fade {self.fade} and "
-                f"batch_sizes {self.batch_sizes}"
+                f"stages have 1 example or more and batches too, in whole numbers, not stable {self.stable}, fade "
+                f"{self.fade}, total {self.total} and batch_sizes {self.batch_sizes}"
             )
 
     def plan(self, blocks: int) -> list[Stage]:
@@ -272,14 +273,16 @@ def train(
       The grown networks; steps, seconds and log over all stages, with "stage", "images" and "progress" in every line.
 
     Raises:
-      ValueError: networks with different sizes, or stages that do not fit; otherwise as `gan.train`.
+      ValueError: networks with different sizes, stages or counts that do not fit; otherwise as `gan.train`.
     """
     _check(generator, discriminator, settings)
     if tensorboard and hosts.leads():
         require("tensorboardX", "tensorboard")
     if counts is None:
         label = np.asarray(task.arrays["label"]) if task.conditional else np.zeros(1, np.int64)
-        counts = np.bincount(label, minlength=max(len(task.labels), 1))
+        counts = np.bincount(label, minlength=max(len(task.labels), 1)).astype(np.float64)
+    else:
+        counts = _weights(counts, generator.classes)
     plan = stages.plan(generator.blocks)
     home = None if folder is None else pathlib.Path(folder).expanduser()
     deciding = {name: value for name, value in dataclasses.asdict(stages).items() if name != "total"}
@@ -305,7 +308,7 @@ def train(
             progress=progress,
             watchers=[whole.counting(watcher) for watcher in watchers],
             optimizers=(adam, adam),
-            rules=functools.partial(Growing, stages=stages, stage=stage, counts=np.asarray(counts, np.float64)),
+            rules=functools.partial(Growing, stages=stages, stage=stage, counts=counts),
             begin=None if trained is None else functools.partial(carried, before=trained.state),
         )
         whole.add(stage, trained.log, trained.seconds)
@@ -360,6 +363,14 @@ def _log_of(place: pathlib.Path) -> list[Line]:
         return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
     return hosts.led(read, CheckpointError)
+
+
+def _weights(counts: Any, classes: int) -> np.ndarray:
+    """Counts that were given, checked."""
+    weights, wanted = np.asarray(counts, np.float64), max(classes, 1)
+    if weights.shape != (wanted,) or not np.isfinite(weights).all() or weights.min() < 0 or not weights.any():
+        raise ValueError(f"counts are {wanted} numbers of 0 or more, not all of them 0; got {weights.tolist()}")
+    return weights
 
 
 def _check(generator: Any, discriminator: Any, settings: gan.Settings) -> None:

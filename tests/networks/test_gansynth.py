@@ -169,6 +169,9 @@ def test_wrong_sizes_are_refused_in_one_sentence():
     judge = gansynth.Discriminator(**SMALL)
     with pytest.raises(ValueError, match=r"pictures of shape \(batch, 8, 16, 2\), got \(2, 16, 8, 2\)"):
         jax.eval_shape(judge.init, jax.random.key(0), jnp.zeros((2, 16, 8, 2)))
+    for progress in (-1.0, 3.0, float("nan")):
+        with pytest.raises(ValueError, match="progress of gansynth_discriminator with 3 blocks is 0 to 2, not"):
+            jax.eval_shape(judge.clone(progress=progress).init, jax.random.key(0), jnp.zeros((2, 8, 16, 2)))
     with pytest.raises(ValueError, match="one batch of real examples"):
         gansynth.frozen(judge, {}, [])
     with pytest.raises(ValueError, match="only a gansynth_discriminator"):

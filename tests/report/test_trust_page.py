@@ -123,8 +123,8 @@ def test_sounds_that_were_measured_are_not_made_again(ones, exemplars, tmp_path,
 
 
 def test_panels_stay_small():
-    sizes = [len(page.asset(f"{part}.{kind}").encode()) for part in page.PARTS for kind in ("js", "css")]
-    assert sum(sizes) < 20_000
+    sizes = {part: sum(len(page.asset(f"{part}.{kind}").encode()) for kind in ("js", "css")) for part in page.PARTS}
+    assert max(sizes.values()) < 8_000 and sum(sizes.values()) < 4_000 * len(sizes)
 
 
 def test_a_page_without_cards_has_none(ones, tmp_path):

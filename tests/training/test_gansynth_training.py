@@ -176,6 +176,12 @@ def test_the_official_plan_and_progress():
         gansynth.Stages(100, 100, 300).plan(3)
     with pytest.raises(ValueError, match="stages have 1 example or more"):
         gansynth.Stages(stable=0)
+    with pytest.raises(ValueError, match=r"in whole numbers, not stable 800000, fade 1\.5"):
+        gansynth.Stages(fade=1.5)
+    maker, judge, task = _problem()
+    for counts in ([1.0], [0.0] * maker.classes, [-1.0] * maker.classes, [float("nan")] * maker.classes):
+        with pytest.raises(ValueError, match=f"counts are {maker.classes} numbers of 0 or more"):
+            gansynth.train(maker, judge, task, SETTINGS, STAGES, counts=counts, progress=False)
 
 
 def test_a_new_stage_keeps_what_was_learned_and_nothing_of_the_optimizers(undisturbed):
