@@ -1,4 +1,4 @@
-# make demo    an atlas of the shipped instrument-note network, path printed at the end
+# make demo    atlases of the shipped instrument-note network and of a GANSynth, paths printed at the end
 # make test    lint, types, tests, a small demo, the notebooks, the wheel: what .ci/run calls
 # make lint    formatting, lint and types only
 # make bench   the speed figures of docs/{speed,training_speed,generator_priors,attribution,dissection,gansynth,numbers}.md
@@ -9,6 +9,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# The demo's chapter on a generator: 64 of its channels, each at five pitches.
+GANSYNTH := --layers block1/conv1 block2/conv1 block3/conv1 block4/conv1 --units 16 --steps 24 --learning-rate 0.3 \
+  --clips 256 --snapshots 4 --out out/gansynth
 # Two workers each start a jax of their own; on one core they only get in each other's way.
 WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); [ $$n -ge 2 ] && echo 2 || echo 0)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -21,6 +24,7 @@ help:
 
 demo: $(VENV)/report.stamp
 	$(BIN)/python experiments/visualize.py $(ARGS)
+	$(BIN)/python experiments/visualize.py --network checkpoints/notes_gansynth $(GANSYNTH)
 
 test: lint browser
 	$(BIN)/python -m pytest --complete-run --numprocesses=$(WORKERS) --dist=loadfile --durations=15 $(ARGS)

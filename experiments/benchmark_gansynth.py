@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import pathlib
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,28 +23,18 @@ import numpy as np
 
 from nd_jax import runtime
 from nd_jax.experiments.benchmarks.gansynth_cases import GansynthCase, OurStep, gansynth_cases
-from nd_jax.experiments.benchmarks.tables import Row, Section, race, run_parts, torch_side
+from nd_jax.experiments.benchmarks.tables import BenchmarkConfig, Row, Section, race, run_parts, torch_side
 
 Part = Literal["official", "small", "official_step", "small_step"]
 _COMPARED = 2  # notes of which gradients are compared
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(BenchmarkConfig):
     """What to measure."""
 
     only: tuple[Part, ...] = ("official", "small", "official_step", "small_step")
     """Parts to run: sampling at a size, or a training step."""
-    threads: int = 2
-    """Processor cores for each contender; 0 for all."""
-    repeats: int = 3
-    """Turns of each contender; the median counts."""
-    out: pathlib.Path | None = None
-    """Write all figures to this JSON file."""
-    write: pathlib.Path | None = None
-    """Bring the tables in gansynth.md of this folder of documents up to date."""
-    tiny: bool = False
-    """Tiny sizes: a check that everything runs. The figures mean nothing."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

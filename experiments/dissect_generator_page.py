@@ -271,7 +271,9 @@ def _layer(sheet: Leaflet, generator: nd.Network, layer: str, each: Found, usual
         bars.set_title(f"{layer}:{each.units[row]}", fontsize=7, loc="left", pad=2)
         bars.tick_params(labelsize=6)
         bars.spines[["top", "right"]].set_visible(False)
-        image.imshow(pictures.pixels(picture), interpolation="nearest")
+        # A spectrogram fills its place, a picture keeps its proportions.
+        shape = "auto" if generator.output.is_sound else "equal"
+        image.imshow(pictures.pixels(picture), interpolation="nearest", aspect=shape)
     sheet.figure(
         f"pairs-{layer.replace('/', '-')}.png",
         figure,
@@ -285,13 +287,22 @@ def _layer(sheet: Leaflet, generator: nd.Network, layer: str, each: Found, usual
         if np.isfinite(each.agreement[row]):
             lines.append(f"two starts: cosine {each.agreement[row]:.2f}".replace("-", "−"))
         facts.append([*lines, *([f"asked for class {names[each.label[row]]}"] if names else [])])
+    titles, made = [f"{layer}:{each.units[row]}" for row in order], np.asarray(each.outputs)[order]
     sheet.tiles(
         f"unit-{layer.replace('/', '-')}",
-        np.asarray(each.outputs)[order],
+        made,
         generator.output,
-        titles=[f"{layer}:{each.units[row]}" for row in order],
+        titles=titles,
         facts=facts,
+        figures=_levels(made, generator.output, titles),
     )
+
+
+def _levels(made: np.ndarray, domain: nd.domain.Domain, titles: list[str]) -> list[str]:
+    """Mel-IF pictures with axes; others stand on the page as they are."""
+    if not isinstance(domain, nd.domain.MelIF):
+        return []
+    return pictures.level_tiles(made, domain, [f"{title}: level over time and frequency" for title in titles])
 
 
 def _figure(width: float, height: float) -> Any:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,7 +27,7 @@ from nd_jax.domain import Domain, Image, LogMel, MelIF, Waveform, converter
 from nd_jax.experiments import judge_notes_table
 from nd_jax.experiments.configs.gans import GanExperiment
 from nd_jax.experiments.configs.gansynth import GansynthExperiment, recipe_of
-from nd_jax.runtime import command_line, enable_compilation_cache, nearest
+from nd_jax.runtime import nearest, script
 from nd_jax.training import gan
 from nd_jax.training.gan.loop import Watcher
 
@@ -164,14 +163,7 @@ class Judge:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    settings = command_line(Settings, arguments, __doc__)
-    enable_compilation_cache()
-    try:
-        run(settings)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return script(Settings, run, arguments, __doc__, tell=None)
 
 
 def run(settings: Settings) -> dict[str, Any]:

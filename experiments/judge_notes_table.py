@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from nd_jax.proportions import in_words, p_in_words
+
 _COLUMNS = {
     "held_out": "real",
     "unheard": "real, new to the judge",
@@ -37,7 +39,7 @@ def _pitch_lines(rows: Mapping[str, Any]) -> list[tuple[str, _Cell]]:
         return lambda name: say(rows[name]) if name in rows else ""
 
     def share(judge: str, what: str) -> _Cell:
-        return line(lambda row: _share(row[judge][what]))
+        return line(lambda row: in_words(row[judge][what]))
 
     return [
         ("notes, for pitch", line(lambda row: f"{row['n']:,}")),
@@ -68,7 +70,7 @@ def _set_lines(rows: Mapping[str, Any]) -> list[tuple[str, _Cell]]:
         ("notes, for what follows", line(lambda row: f"{row['n']:,}")),
         ("inception score", figure("inception_score", ".2f")),
         ("kernel distance (MMD²)", figure("kernel_distance", ".4f")),
-        ("its permutation p", line(lambda row: _p(row["kernel_p"]))),
+        ("its permutation p", line(lambda row: p_in_words(row["kernel_p"]))),
         ("NDB (share of bins), JS", line(bins)),
         ("density", neighbours("density")),
         ("coverage", neighbours("coverage")),
@@ -82,7 +84,7 @@ def _note_lines(notes: Mapping[str, Any]) -> list[tuple[str, _Cell]]:
                 return ""
             one = notes["copies"][name][view]
             share = _interval(100 * one["near"], (100 * one["near_low"], 100 * one["near_high"]), ".1f")
-            return f"{share} %, p {_p(one['near_p'])}"
+            return f"{share} %, p {p_in_words(one['near_p'])}"
 
         return say
 
@@ -137,13 +139,5 @@ def _weakest(each: Mapping[str, Any], judge: str) -> str:
     return f"{each['pitch'][at]} ({each[judge][at]} of {each['of'][at]})"
 
 
-def _share(found: Mapping[str, Any]) -> str:
-    return f"{100 * found['value']:.1f} % ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
-
-
 def _interval(value: float, ends: Sequence[float], form: str) -> str:
     return f"{value:{form}} ({ends[0]:{form}} to {ends[1]:{form}})"
-
-
-def _p(value: float) -> str:
-    return f"{value:.3f}" if value >= 0.0005 else "< 0.001"

@@ -31,9 +31,6 @@ from nd_jax.report.leaflet import Leaflet
 from nd_jax.runtime import command_line, enable_compilation_cache
 from nd_jax.training import gan
 
-# Bands and frames of a picture on the page, at most.
-_BANDS, _FRAMES = 128, 64
-
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -202,16 +199,7 @@ def _row(
     heard: Sequence[Sound],
     domain: MelIF,
 ) -> None:
-    drawn = [
-        pictures.figure(
-            pictures.shrink(domain.pictures(one)[0], _BANDS, _FRAMES),
-            name=f"{note.name}: level over time and frequency",
-            width=210,
-            height=160,
-            alone=True,
-        )
-        for one, note in zip(x, notes, strict=True)
-    ]
+    drawn = pictures.level_tiles(x, domain, [f"{note.name}: level over time and frequency" for note in notes])
     hertz = 440.0 * 2.0 ** ((notes[0].asked - 69) / 12)
     sheet.heading(f"{name}, {hertz:.1f} Hz")
     titles = [note.name for note in notes]

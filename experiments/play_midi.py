@@ -3,8 +3,9 @@
     python experiments/play_midi.py --midi SONG.mid --network checkpoints/NAME --out out/song.wav
     python experiments/play_midi.py --network checkpoints/NAME             # a scale up and down, no file needed
 
-The WAV is mono, 32-bit float, at the generator's rate, with its peak at half of full scale. Notes that the generator
-has no pitch for, and drums, are left out and counted. Reading MIDI files takes mido: pip install 'nd_jax[midi]'.
+The WAV is mono, 32-bit float, at the generator's rate, with its peak at half of full scale. Drums and
+notes beyond --lowest and --highest are left out; those that the generator has no pitch for too, and counted. Reading
+MIDI files takes mido: pip install 'nd_jax[midi]'.
 """
 
 from __future__ import annotations

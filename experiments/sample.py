@@ -45,9 +45,11 @@ class Settings:
     out: pathlib.Path = pathlib.Path("out/samples")
     """The folder to write; other files in it stay."""
     labels: tuple[str, ...] = ()
-    """Of a generator with classes: which to ask for, in turn, by name or number; by default all."""
+    """Of a generator with classes: which to ask for, in turn, by name or number, pitches by name or MIDI number; by
+    default all."""
     truncation: float = 1.0
-    """What latents are multiplied with; below 1 samples are more typical and less varied."""
+    """What latents are multiplied with; below 1 samples are more typical and less varied. Not for a GANSynth, which
+    weighs the length of a latent against the pitch."""
     interpolate: bool = False
     """Go from each latent to the next, and from the last back to the first, along the sphere (slerp)."""
     between: int = 8

@@ -9,8 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,8 +28,6 @@ _AT_ONCE = 16
 _DRUMS = 9
 _LONGEST_PIECE = 2 * 3600.0
 _SHORTEST_PATH = 0.01  # seconds between instruments: every one is a latent in memory
-_NAME = re.compile(r"([A-G])([#♯b♭]?)(-?\d+)")
-_STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,6 +62,8 @@ class Notes:
 def read_midi(path: str | os.PathLike[str], *, lowest: int = 36, highest: int = 84) -> Notes:
     """The notes of all tracks of a MIDI file, without drums (channel 10).
 
+    A note that is never let go lasts to the end of the file, and 3 s if it begins there.
+
     Args:
       path: the file.
       lowest: the lowest pitch that is kept, a MIDI number.
@@ -89,7 +88,7 @@ def read_midi(path: str | os.PathLike[str], *, lowest: int = 36, highest: int = 
         raise ValueError(f"{place} is not a MIDI file that can be read: {said}") from None
     rows = _rows(messages)
     if not rows:
-        raise ValueError(f"{place} is a MIDI file with no notes")
+        raise ValueError(f"{place} is a MIDI file with no notes (drums, channel 10, are none)")
     found = np.asarray(sorted(rows))
     notes = Notes(found[:, 1].astype(int), found[:, 0], found[:, 2], found[:, 3].astype(int))
     kept = notes.select((notes.pitches >= lowest) & (notes.pitches <= highest))
@@ -104,7 +103,10 @@ def read_midi(path: str | os.PathLike[str], *, lowest: int = 36, highest: int = 
 
 
 def _rows(messages: Sequence[tuple[float, Any]]) -> list[tuple[float, int, float, int]]:
-    """(start, pitch, end, velocity) of every note that takes time; a note that is never let go lasts to the end."""
+    """(start, pitch, end, velocity) of every note that takes time.
+
+    A note that is never let go lasts to the end of the file; if that is where it begins, as long as any note sounds.
+    """
     now, rows = 0.0, []
     held: dict[tuple[int, int], list[tuple[float, int]]] = {}
     for passed, message in messages:
@@ -117,7 +119,9 @@ def _rows(messages: Sequence[tuple[float, Any]]) -> list[tuple[float, int, float
         elif held.get(key):
             start, velocity = held[key].pop(0)
             rows.append((start, message.note, now, velocity))
-    rows += [(start, note, now, velocity) for (_, note), open_ in held.items() for start, velocity in open_]
+    for (_, note), never_let_go in held.items():
+        for start, velocity in never_let_go:
+            rows.append((start, note, now if now > start else start + LONGEST_SECONDS, velocity))
     return [row for row in rows if row[2] > row[0]]
 
 
@@ -129,15 +133,10 @@ def pitch_classes(network: Network) -> dict[int, int]:
     """
     found = {}
     for place, name in enumerate(generators.classes_of(network)):
-        match = _NAME.fullmatch(name)
-        if match:
-            letter, sign, octave = match.groups()
-            step = {"": 0, "#": 1, "♯": 1, "b": -1, "♭": -1}[sign]
-            found[12 * (int(octave) + 1) + _STEPS[letter] + step] = place
-        elif name.isdecimal():
-            found[int(name)] = place
-        else:
+        number = generators.pitch_of(name)
+        if number is None:
             raise ValueError(f"the generator's class {name!r} is no pitch such as 'C4' or '60', so it plays no notes")
+        found[number] = place
     if not found:
         raise ValueError("the generator has no classes, so that it cannot be asked for a pitch")
     return found
@@ -205,31 +204,40 @@ def envelope(seconds: float, sample_rate: int) -> np.ndarray:
     return shape
 
 
-def mix(waves: Sequence[np.ndarray], notes: Notes, sample_rate: int) -> np.ndarray:
+def mix(waves: Iterable[np.ndarray], notes: Notes, sample_rate: int) -> np.ndarray:
     """All notes of a piece in one sound: each through its envelope, as loud as it is struck.
 
     A note lasts 3 s at most, or as long as its wave is, less the release. It is divided by its highest sample and
-    multiplied by velocity / 127; the whole is divided by twice its highest sample.
+    multiplied by velocity / 127; the whole is divided by twice its highest sample. Waves are taken one by one and not
+    kept: memory is that of the whole and of one note.
 
     Args:
-      waves: one (samples,) a note, full scale 1.
+      waves: one (samples,) a note, full scale 1; a list, or a generator that makes them on the way.
       notes: as many.
       sample_rate: of the waves, in Hz.
 
     Returns:
       (samples,) float32, as long as the piece and up to 3 s more.
+
+    Raises:
+      ValueError: more or fewer waves than notes.
     """
-    if len(waves) != len(notes):
-        raise ValueError(f"{len(waves)} sounds for {len(notes)} notes")
-    whole = np.zeros(int(notes.seconds + LONGEST_SECONDS) * sample_rate)
-    for wave, start, end, velocity in zip(waves, notes.starts, notes.ends, notes.velocities, strict=True):
+    whole = np.zeros(int(notes.seconds + LONGEST_SECONDS) * sample_rate, np.float32)
+    count = 0
+    for count, wave in enumerate(waves, start=1):
+        if count > len(notes):
+            break
+        start, end, velocity = (each[count - 1] for each in (notes.starts, notes.ends, notes.velocities))
         room = max(len(wave) / sample_rate - RELEASE_SECONDS, 0.0)
         shape = envelope(min(end - start, LONGEST_SECONDS, room), sample_rate)[: len(wave)]
         shaped = np.nan_to_num(np.asarray(wave, np.float64)[: len(shape)]) * shape
         first = int(start * sample_rate)
         place = whole[first : first + len(shaped)]
         place += (shaped / max(shaped.max(initial=0.0), 1e-9) * (velocity / 127.0))[: len(place)]
-    return np.asarray(whole / max(whole.max(initial=0.0), 1e-9) / 2.0, np.float32)
+    if count != len(notes):
+        raise ValueError(f"{'more' if count > len(notes) else count} sounds for {len(notes)} notes")
+    whole /= 2.0 * max(float(whole.max(initial=0.0)), 1e-9)
+    return whole
 
 
 def play(
@@ -240,7 +248,7 @@ def play(
     seconds_per_instrument: float = 6.0,
     progress: bool | Callable[[int, int], None] = True,
 ) -> Sound:
-    """Plays notes with a generator of notes: batches of 16 through compiled programs, then mixed.
+    """Plays notes with a generator of notes: batches of 16 through compiled programs, mixed as they come.
 
     Args:
       network: a generator of sound whose classes are pitches.
@@ -267,11 +275,13 @@ def play(
         raise ValueError(f"the generator makes a {network.output.kind!r}, which is no sound")
     z = latent_path(network, notes.starts, notes.seconds, seed=seed, seconds_per_instrument=seconds_per_instrument)
     label = np.asarray([known[pitch] for pitch in notes.pitches.tolist()], np.int32)
-    waves: list[np.ndarray] = []
-    with progress_bar(len(notes), "note", progress) as tick:
+
+    def waves(tick: Callable[[int], Any]) -> Iterator[np.ndarray]:
         for at in range(0, len(notes), _AT_ONCE):
             made = generators.make(network, {"z": z[at : at + _AT_ONCE], "label": label[at : at + _AT_ONCE]})
-            waves += [sound.wave for sound in sounds(network.output, made) or ()]
+            yield from (sound.wave for sound in sounds(network.output, made) or ())
             tick(len(label[at : at + _AT_ONCE]))
+
     rate = int(network.output.sample_rate)  # type: ignore[attr-defined]
-    return Sound(mix(waves, notes, rate), rate)
+    with progress_bar(len(notes), "note", progress) as tick:
+        return Sound(mix(waves(tick), notes, rate), rate)

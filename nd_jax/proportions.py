@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+Z95 = 1.959964
+"""The quantile of the standard normal for intervals of 95 %."""
 
-def wilson_interval(right: int, total: int, z: float = 1.959964) -> tuple[float, float]:
-    """The Wilson score interval of a proportion (Wilson 1927); z = 1.96 gives 95 %.
+
+def wilson_interval(right: int, total: int, z: float = Z95) -> tuple[float, float]:
+    """The Wilson score interval of a proportion (Wilson 1927), by default of 95 %.
 
     Args:
       right: how many of them, 0 ... total.
@@ -45,3 +49,14 @@ def proportion(right: Any) -> dict[str, Any]:
         "right": int(right.sum()),
         "of": int(right.size),
     }
+
+
+def in_words(share: Mapping[str, Any], digits: int = 1) -> str:
+    """What `proportion` gives, as "86.8 % (84.6 to 88.8)"."""
+    value, low, high = (f"{100 * share[name]:.{digits}f}" for name in ("value", "low", "high"))
+    return f"{value} % ({low} to {high})"
+
+
+def p_in_words(p: float) -> str:
+    """A p-value with three decimals, "< 0.001" below that."""
+    return f"{p:.3f}" if p >= 0.0005 else "< 0.001"

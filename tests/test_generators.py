@@ -14,6 +14,7 @@ import pytest
 import nd_jax as nd
 from nd_jax import generators
 from nd_jax.domain import Image, Label, Latent, Parts
+from nd_jax.networks import gansynth
 
 WORDS = ("zero", "one", "seven")
 
@@ -87,6 +88,48 @@ def test_a_name_that_is_a_number_is_the_name():
     assert generators.class_numbers(digits, ["2", "1", 2]) == [0, 1, 2]
 
 
+def test_pitches_are_asked_for_by_name_or_midi_number():
+    """ "60" means C4 to who asks for pitches, wherever C4 stands; a whole number that is no text is a place."""
+    names = ("F#3", "G3", "G#3", "C4", "C#4")
+    assert generators.named_numbers(names, ["60", "Ab3", "c4", "G3", 0]) == [3, 2, 3, 1, 0]
+    assert generators.named_numbers(("48", "60"), ["60", "C3", "C4"]) == [1, 0, 1]
+    # In a network with 61 pitches, 30 is a place too: text is the pitch.
+    official = [f"{'C C# D D# E F F# G G# A A# B'.split()[midi % 12]}{midi // 12 - 1}" for midi in range(24, 85)]
+    assert generators.named_numbers(official, ["30", 30]) == [6, 30]
+    for given, called, words in (
+        ("4", names, "no class '4'; .* .or a MIDI number from 54 to 61"),
+        ("C5", names, "no class 'C5'; .* .or a MIDI number from 54 to 61"),
+        ("H4", names, "no class 'H4'; .* .or a MIDI number from 54 to 61"),
+        ("5", ("48", "60"), "no class '5'; .* .or one from 48 to 60"),
+        (60, names, "no class '60'; .*a number from 0 to 4, in their order; for the MIDI number give a text, '60'"),
+        (-1, names, "no class '-1'; "),
+    ):
+        with pytest.raises(ValueError, match=words) as caught:
+            generators.named_numbers(called, [given])
+        assert "\n" not in str(caught.value)
+    assert [generators.pitch_of(name) for name in ("C-1", "Bb2", "A♯2", "flute", "60", "C")] == [
+        0,
+        46,
+        46,
+        None,
+        60,
+        None,
+    ]
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_truncation_is_refused_where_the_length_of_a_latent_is_not_how_usual_it_is(classes):
+    module = gansynth.Generator(latent=4, classes=classes, blocks=1, fmap_base=2, start=(2, 2))
+    takes = Parts({"z": Latent(4), "label": Label(WORDS)}) if classes else Latent(4)
+    variables = module.init(jax.random.key(0), jax.tree.map(lambda leaf: leaf[None], takes.silence()))
+    sings = nd.Network(module, variables, input=takes, output=nd.domain.Units(8))
+    assert generators.length_weighs(sings)
+    chex.assert_trees_all_equal(generators.inputs(sings, 0, 2, truncation=1.0), generators.inputs(sings, 0, 2))
+    words = "weighs the latent against the class" if classes else "it reads the direction of a latent alone"
+    with pytest.raises(ValueError, match=f"truncation 0.7 is not for this generator: .*{words}"):
+        generators.inputs(sings, 0, 2, truncation=0.7)
+
+
 def test_the_law_and_truncation(plain):
     z = generators.inputs(plain, 0, 4000)
     assert abs(z.std() - 1) < 0.03
@@ -128,6 +171,7 @@ def test_what_cannot_be_is_one_sentence(plain, conditional):
         (lambda: generators.inputs(conditional, 0, 1, labels=[3]), "no class '3'; .* a number from 0 to 2"),
         (lambda: generators.make(plain, np.zeros((2, 6), np.float32)), r"shape \(2, 6\), .* takes \(batch, 5\)"),
         (lambda: generators.make(plain, np.zeros((0, 5), np.float32)), "one or more of each, not 0"),
+        (lambda: generators.make(plain, np.full((2, 5), np.nan, np.float32)), "10 of these numbers are NaN"),
         (
             lambda: generators.make(conditional, {"z": np.zeros((3, 5), np.float32), "label": np.zeros(2, int)}),
             "as many latents as classes, and one or more of each, not 2 and 3",
@@ -136,6 +180,11 @@ def test_what_cannot_be_is_one_sentence(plain, conditional):
             lambda: generators.make(conditional, {"z": np.zeros((1, 5), np.float32), "label": np.array([3])}),
             "label 3 is out of range: 3 classes",
         ),
+        (lambda: generators.slerp(np.ones(3), np.ones(4), [0.5]), r"one size, not \(3,\) and \(4,\)"),
+        (lambda: generators.slerp(1.0, 2.0, [0.5]), r"two latents \(latent,\) of one size, not \(\) and \(\)"),
+        (lambda: generators.slerp(np.ones((2, 3)), np.ones((2, 3)), [0.5]), "two latents"),
+        (lambda: generators.slerp(np.ones(3), np.ones(3), 0.5), r"a list of shares \(steps,\), not of shape \(\)"),
+        (lambda: generators.slerp(np.ones(3), np.full(3, np.nan), [0.5]), "finite latents and shares"),
         (lambda: Latent(3, "cauchy"), "the law of a latent is 'normal' or 'uniform', not 'cauchy'"),
     ):
         with pytest.raises(ValueError, match=words) as caught:

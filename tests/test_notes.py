@@ -1,5 +1,7 @@
 """Notes from MIDI files, the path of latents, envelopes, the mix, and a generator that plays them."""
 
+import weakref
+
 import chex
 import flax.linen as nn
 import jax
@@ -74,6 +76,8 @@ def test_files_that_cannot_be_played_are_one_sentence(tmp_path):
         notes.read_midi(low)
     with pytest.raises(ValueError, match="empty.mid is a MIDI file with no notes"):
         notes.read_midi(midi(tmp_path, [[("note_off", 60, 0, 0, 480)]], "empty.mid"))
+    with pytest.raises(ValueError, match=r"no notes \(drums, channel 10, are none\)"):
+        notes.read_midi(midi(tmp_path, [[("note_on", 40, 90, 9, 0), ("note_off", 40, 0, 9, 480)]], "drums.mid"))
     (tmp_path / "text.mid").write_text("this is no MIDI file")
     with pytest.raises(ValueError, match=r"text\.mid is not a MIDI file that can be read"):
         notes.read_midi(tmp_path / "text.mid")
@@ -105,6 +109,15 @@ def test_the_path_goes_from_instrument_to_instrument(singer):
         notes.latent_path(singer, starts, 8.0, seconds_per_instrument=0.0)
 
 
+def test_a_note_that_begins_with_the_last_event_is_heard(tmp_path):
+    held = midi(tmp_path, [[("note_on", 62, 90, 0, 480), ("note_off", 62, 0, 0, 480), ("note_on", 64, 80, 0, 0)]])
+    found = notes.read_midi(held)
+    assert found.pitches.tolist() == [62, 64]
+    chex.assert_trees_all_close(found.ends, np.asarray([1.0, 4.0]), atol=1e-6)
+    alone = notes.read_midi(midi(tmp_path, [[("note_on", 60, 90, 0, 0)]], "alone.mid"))
+    assert (len(alone), alone.seconds) == (1, notes.LONGEST_SECONDS)
+
+
 def test_envelope():
     shape = notes.envelope(1.0, 16000)
     assert shape.shape == (16000 + 4800,)
@@ -126,6 +139,30 @@ def test_mix_is_as_specified():
     assert found[2 * RATE : 3 * RATE].max() == pytest.approx(0.5 * 63 / 127, abs=1e-3)
     silent = notes.mix([np.zeros(100), np.full(100, np.nan)], piece, RATE)
     assert not silent.any()
+
+
+def test_waves_may_be_made_on_the_way():
+    piece = notes.Notes(*map(np.asarray, ([60] * 5, np.arange(5) / 4, np.arange(5) / 4 + 0.2, [100] * 5)))
+    plain = [np.sin(np.arange(RATE // 2) * (0.1 + 0.01 * number)) for number in range(6)]
+    chex.assert_trees_all_equal(notes.mix(plain[:5], piece, RATE), notes.mix(iter(plain[:5]), piece, RATE))
+    for many, words in ((4, "4 sounds for 5 notes"), (6, "more sounds for 5 notes")):
+        with pytest.raises(ValueError, match=words):
+            notes.mix(iter(plain[:many]), piece, RATE)
+
+
+def test_a_long_piece_keeps_no_waves(singer, monkeypatch):
+    made, most, real = [], [], notes.sounds
+
+    def counted(domain, outputs):
+        for sound in real(domain, outputs):
+            made.append(weakref.ref(sound.wave))
+            most.append(sum(each() is not None for each in made))
+            yield sound
+
+    monkeypatch.setattr(notes, "sounds", counted)
+    starts = np.arange(64) / 8
+    notes.play(singer, notes.Notes(np.full(64, 60), starts, starts + 0.1, np.full(64, 100)), progress=False)
+    assert len(most) == 64 and max(most) <= 32, "no more than two batches of 16 are there at a time"
 
 
 def test_a_generator_plays(singer):

@@ -26,3 +26,10 @@ def test_a_share_is_ready_for_json():
     found = proportions.proportion(np.arange(8) < 6)
     assert found["right"] == 6 and found["of"] == 8 and found["value"] == 0.75
     assert found["low"] < 0.75 < found["high"]
+
+
+def test_shares_and_p_values_in_words():
+    found = {"value": 0.868, "low": 0.846, "high": 0.888}
+    assert proportions.in_words(found) == "86.8 % (84.6 to 88.8)"
+    assert proportions.in_words(found, 0) == "87 % (85 to 89)"
+    assert proportions.p_in_words(0.0004) == "< 0.001" and proportions.p_in_words(0.0312) == "0.031"

@@ -214,7 +214,8 @@ class MelIF:
           sample_rate: the wave's, in Hz, if it is to be checked.
 
         Raises:
-          ValueError: sound of another rate or length.
+          ValueError: sound of another rate or length, or sound that is not finite; inside a compiled function its
+            frames are not finite either.
         """
         if sample_rate is not None and sample_rate != self.sample_rate:
             raise ValueError(
@@ -227,6 +228,9 @@ class MelIF:
             raise ValueError(
                 f"sound has {found}, but this picture is of {self.samples}; bring it to length with nd_jax.audio.fit"
             )
+        if not isinstance(wave, jax.core.Tracer) and not bool(np.all(np.isfinite(np.asarray(wave)))):
+            count = int(np.sum(~np.isfinite(np.asarray(wave))))
+            raise ValueError(f"sound must be finite, and {count} of its {np.size(wave)} samples are NaN or infinite")
         return _forward(wave, self)
 
     def inverse(self, picture: Any) -> jax.Array:
@@ -259,7 +263,8 @@ class MelIF:
         Log magnitude, and instantaneous frequency (for kind "phase", the phase), in units of pi.
         """
         power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-        sounds, heard = power >= _SMALLEST, power >= EPSILON**2
+        # Neither is asked as >=: what is not finite must not pass for silence.
+        sounds, heard = ~(power < _SMALLEST), ~(power < EPSILON**2)
         magnitude = jnp.where(sounds, jnp.sqrt(jnp.where(sounds, power, 1.0)), 0.0)
         # The slope of a phase is one over the magnitude: below EPSILON, where levels end too, it is called none.
         fixed = jax.lax.stop_gradient(spectrum)

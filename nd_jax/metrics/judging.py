@@ -19,7 +19,7 @@ from nd_jax.metrics.kernel import bandwidth, kernel_distance, kernel_interval, p
 from nd_jax.metrics.neighbours import density_coverage, memorisation
 from nd_jax.metrics.scores import class_shares, confident_share, inception_score, prediction_entropy
 from nd_jax.network import Network
-from nd_jax.proportions import proportion
+from nd_jax.proportions import in_words, p_in_words, proportion
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,13 +171,10 @@ def judge(
     if untrained is not None:
         to_rows["untrained"] = _heard("untrained", untrained, known)[: len(made)]
     wanted = {}
-    for name, given, count, what in (("asked", asked, len(made), "sample"), ("meant", meant, len(real), "example")):
-        if given is not None:
-            if np.shape(given) != (count,):
-                raise ValueError(f"{name} must be ({count},), one class a {what}, got {np.shape(given)}")
-            wanted["generated" if name == "asked" else "real"] = np.asarray(given)
-    if "real" in wanted:
-        wanted["real"] = wanted["real"][kept]
+    if asked is not None:
+        wanted["generated"] = _one_each("asked", asked, len(made), "sample")
+    if meant is not None:
+        wanted["real"] = _one_each("meant", meant, len(real), "example")[kept]
     reference = known.features[draws.permutation(len(known))[:reference_limit]]
     k = bins or int(np.clip(min(len(reference), *map(len, to_rows.values())) // 20, 2, 100))
     settings = {
@@ -204,6 +201,12 @@ def judge(
     if "untrained" in rows:
         ratios["kernel_distance"] = rows["generated"]["kernel_distance"] / rows["untrained"]["kernel_distance"]
     return {"rows": rows, "ratios": ratios, "settings": settings}
+
+
+def _one_each(name: str, classes: Any, count: int, what: str) -> np.ndarray:
+    if np.shape(classes) != (count,):
+        raise ValueError(f"{name} must be ({count},), one class a {what}, got {np.shape(classes)}")
+    return np.asarray(classes)
 
 
 def _row(
@@ -280,11 +283,11 @@ def judge_table(record: Mapping[str, Any]) -> str:
     sure = f"share with confidence above {record['settings']['confidence']:g}"
     add("inception score", lambda row: _between(row, "inception_score", ".2f"), "inception_score")
     add("entropy of what is heard (nats)", lambda row: _between(row, "entropy", ".3f"), "entropy")
-    add(sure, lambda row: _share(row["confident"]), "confident")
-    add("rarest class", lambda row: f"{row['smallest_class']['label']}: {_share(row['smallest_class'])}", "classes")
-    add("asked class recognised", lambda row: _share(row["asked"]), "asked")
+    add(sure, lambda row: in_words(row["confident"]), "confident")
+    add("rarest class", lambda row: f"{row['smallest_class']['label']}: {in_words(row['smallest_class'])}", "classes")
+    add("asked class recognised", lambda row: in_words(row["asked"]), "asked")
     add("kernel distance (MMD²)", lambda row: _between(row, "kernel_distance", ".4f"), "kernel_distance")
-    add("its permutation p", lambda row: _p(row["kernel_p"]), "kernel_p")
+    add("its permutation p", lambda row: p_in_words(row["kernel_p"]), "kernel_p")
     add("Fréchet distance, N → ∞", lambda row: _infinity(row["frechet_infinity"]), "frechet_infinity")
     add(
         "NDB (share of bins), JS",
@@ -294,7 +297,7 @@ def judge_table(record: Mapping[str, Any]) -> str:
     add("density, coverage", lambda row: f"{row['density']:.2f}, {row['coverage']:.2f}", "density")
     add(
         "nearer to training than 95 % of held-out",
-        lambda row: f"{100 * row['memorisation']['near']:.1f} % (p {_p(row['memorisation']['near_p'])})",
+        lambda row: f"{100 * row['memorisation']['near']:.1f} % (p {p_in_words(row['memorisation']['near_p'])})",
         "memorisation",
     )
     ruler = ("---",) * len(lines[0])
@@ -305,14 +308,6 @@ def _between(row: Mapping[str, Any], name: str, form: str) -> str:
     """A figure with its interval, where the record has one."""
     ends = row.get("intervals", {}).get(name)
     return format(row[name], form) + (f" ({ends[0]:{form}} to {ends[1]:{form}})" if ends else "")
-
-
-def _share(found: Mapping[str, Any]) -> str:
-    return f"{100 * found['value']:.1f} % ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
-
-
-def _p(value: float) -> str:
-    return f"{value:.3f}" if value >= 0.0005 else "< 0.001"
 
 
 def _infinity(found: Mapping[str, Any]) -> str:

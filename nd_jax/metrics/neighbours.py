@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nd_jax.metrics import sets
-from nd_jax.proportions import wilson_interval
+from nd_jax.proportions import Z95, wilson_interval
 
 # Nearer than this share of the spread of the training set is the same example, but for rounding.
 _COPY = 1e-6
@@ -72,7 +72,7 @@ def density_coverage(real: Any, fake: Any, k: int = 5) -> Coverage:
         covered += int(holds.any(axis=1).sum())
         recalled += int((block < radius_y[None]).any(axis=1).sum())
     each = inside / k
-    half = 1.959964 * float(each.std(ddof=1)) / len(y) ** 0.5
+    half = Z95 * float(each.std(ddof=1)) / len(y) ** 0.5
     density = float(each.mean())
     return Coverage(
         density,

@@ -191,7 +191,8 @@ class Discriminator(nn.Module):
       blocks: see `Generator`.
       grown: likewise.
       progress: likewise.
-      deviation: what the layer `deviation` says when it is not trained; None for what the batch at hand gives.
+      deviation: what the layer `deviation` says when it is not trained; None for what the batch at hand gives. Only a
+        frozen one is looked into from there on (`taps.layer_shape`).
       start: see `Generator`.
       fmap_base: likewise.
       fmap_decay: likewise.
@@ -215,6 +216,11 @@ class Discriminator(nn.Module):
     slope: float = 0.2
 
     conditioning: ClassVar[str] = "auxiliary"
+
+    @property
+    def batch_decides_from(self) -> str | None:
+        """The first layer that depends on the other examples of a batch; None where its deviation is frozen."""
+        return "deviation" if self.deviation is None else None
 
     @nn.compact
     def __call__(self, x: Any, train: bool = False, progress: Progress | None = None) -> Any:

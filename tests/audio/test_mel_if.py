@@ -195,12 +195,27 @@ def test_gradients_are_finite_and_true(kind):
         slope, (score(wave + size * step) - score(wave - size * step)) / (2 * size), rtol=0.02, atol=0.02
     )
     half = wave.at[: transform.samples // 2].set(0.0)
-    for quiet in (jnp.zeros_like(wave), half, 1e-9 * wave):
+    for quiet in (jnp.zeros_like(wave), half, 1e-9 * wave, 1e-40 * wave, 1e15 * wave, jnp.ones_like(wave)):
         chex.assert_tree_all_finite(jax.grad(lambda x: jnp.sum(transform.forward(x) ** 2))(quiet))
-    for picture in (transform.forward(half), jnp.zeros(transform.shape)):
+    loudest = jnp.zeros(transform.shape).at[..., 0].set(40.0)
+    for picture in (transform.forward(half), jnp.zeros(transform.shape), loudest):
         there = jax.grad(lambda x: jnp.sum(transform.inverse(x) ** 2))(picture)
         chex.assert_tree_all_finite(there)
         assert np.abs(there).max(axis=(0, 1)).min() > 0, "both channels matter"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_sound_that_is_not_finite_is_never_silence(kind, wrong):
+    transform = dataclasses.replace(SMALL, kind=kind)
+    wave = np.zeros((2, transform.samples), np.float32)
+    wave[1, transform.samples // 2] = wrong
+    with pytest.raises(ValueError, match="sound must be finite, and 1 of its 1800 samples are NaN or infinite"):
+        transform.forward(wave)
+    seen = ~np.isfinite(np.asarray(jax.jit(transform.forward)(wave)))
+    assert not seen[0].any()
+    frames = seen[1].any(axis=(1, 2))
+    assert 1 < frames.sum() < len(frames), "the frames that hold it, and no others"
 
 
 def test_normalising_there_and_back():

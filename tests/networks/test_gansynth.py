@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import chex
 import gansynth_reference as reference
 import jax
@@ -148,6 +150,32 @@ def test_layers_saving_and_a_single_example(tmp_path):
     chex.assert_trees_all_equal(again(given), maker(given))
     trained = judge.module.clone(deviation=7.0).apply(judge.variables, notes, train=True)
     chex.assert_trees_all_close(trained, judge.module.apply(judge.variables, notes), atol=1e-6)
+
+
+def test_what_a_batch_decides_is_not_looked_into_before_it_is_frozen(tmp_path):
+    """Up to the deviation an example is what it is; from there on it would be one that training never saw."""
+    _, live = _small()
+    x = np.asarray(live.input.silence())[None]
+    assert nd.taps.read(live, np.repeat(x, 2, 0), ["deviation"])["deviation"].shape[0] == 2
+    goal = nd.objectives.channel("block3/conv1", [0])
+    nd.visualize_batch(live, goal, key=jax.random.key(0), steps=1, snapshots=0, progress=False)
+    sentence = (
+        r"depends on the other examples of its batch.* freeze 'deviation' over batches of real ones first, .*frozen"
+    )
+    for call in (
+        lambda: nd.visualize_batch(live, nd.objectives.logit(["E4"], part="label"), key=jax.random.key(0)),
+        lambda: nd.visualize_batch(live, nd.objectives.channel("block1/conv0", [0]), key=jax.random.key(0)),
+        lambda: nd.attribute.saliency(live, x, nd.objectives.logit(["E4"], part="label")),
+        lambda: nd.attribute.unit_maps(live, x, "block1/conv0"),
+        lambda: nd.dissect.record(live, layers=["pitch"], folder=tmp_path, inputs=x),
+        lambda: nd.dissect.exemplars(live, inputs=x, layers=["block3/conv1", "logits"]),
+    ):
+        with pytest.raises(nd.taps.LayerError, match=sentence) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+    batches = [np.asarray(jax.random.normal(jax.random.key(1), (3, *live.input.shape)))]
+    frozen = dataclasses.replace(live, module=gansynth.frozen(live.module, live.variables, batches))
+    assert nd.taps.layer_shape(frozen, "pitch") == (3,)
 
 
 def test_wrong_sizes_are_refused_in_one_sentence():

@@ -236,6 +236,10 @@ def test_what_is_no_such_checkpoint_is_refused_in_one_sentence(archive, tmp_path
         (archive / "experiment.json").write_text(f'{{"fmap_base": {value}}}')
         with pytest.raises(WeightsFileError, match="experiment.json: fmap_base must be a number above 0, not "):
             gansynth.read(archive)
+    for many in (7, 60):
+        (archive / "experiment.json").write_text(f'{{"num_resolutions": {many}}}')
+        with pytest.raises(WeightsFileError, match=f"experiment.json says: fmap_base 64 leaves block {many} of "):
+            gansynth.read(archive)
     (archive / "experiment.json").write_text("{")
     with pytest.raises(WeightsFileError, match="is not readable JSON"):
         gansynth.read(archive)

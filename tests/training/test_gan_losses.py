@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import chex
+import gan_problem
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nd_jax.training.gan import LOSSES, adversarial_loss, losses
+from nd_jax.training.gan import LOSSES, Gan, Settings, adversarial_loss, losses
 
 
 @pytest.fixture
@@ -111,3 +112,24 @@ def test_penalty_has_a_gradient_where_the_slope_is_zero():
 
 def test_consistency():
     chex.assert_trees_all_close(losses.consistency(jnp.asarray([1.0, 2.0]), jnp.asarray([1.5, 1.0])), jnp.float32(1.5))
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
+def test_the_score_of_a_pair_is_that_of_the_example_and_the_log_probability_of_its_class(weight, getkey):
+    judge = gan_problem.Judge(classes=3, dropout=0.0)
+    settings = Settings(pair_weight=weight, class_weight=0.0)
+    task = gan_problem.make_task(("a", "b", "c"), pairs=False)
+    rules = Gan(gan_problem.Maker(), judge, task, settings)
+    real, fakes = jax.random.normal(getkey(), (4, 2)), jax.random.normal(getkey(), (4, 2))
+    label, asked = jnp.array([0, 1, 2, 0]), jnp.array([2, 2, 1, 0])
+    params = judge.init(getkey(), real)["params"]
+    draws = {"keys": jax.random.split(getkey(), 4), "label": asked}
+    loss, _ = rules.criticise(params, {}, real, fakes, label, draws)
+
+    def said(x, label):
+        output = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), judge.apply({"params": params}, x))
+        likely = np.exp(output["label"]) / np.sum(np.exp(output["label"]), axis=-1, keepdims=True)
+        return output["score"][:, 0] + weight * np.log(likely[np.arange(4), label])
+
+    expected = -np.mean(np.log(_sigmoid(said(real, label))) + np.log(_sigmoid(-said(fakes, asked))))
+    chex.assert_trees_all_close(loss, np.float32(expected), rtol=1e-5)

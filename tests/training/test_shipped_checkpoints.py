@@ -13,6 +13,7 @@ import pytest
 import nd_jax as nd
 from nd_jax import storage
 from nd_jax.experiments.configs.esc10 import Esc10
+from nd_jax.experiments.configs.esc10_ast import Esc10Ast
 from nd_jax.experiments.configs.instrument_notes import LOWEST, InstrumentNotes
 from nd_jax.experiments.configs.mnist import Mnist
 from nd_jax.experiments.configs.spoken_digits import SpokenDigits
@@ -21,6 +22,7 @@ from nd_jax.training.cards import CARD_FIELDS
 
 _RECIPES = {
     "esc10": Esc10,
+    "esc10_ast": Esc10Ast,
     "instrument_notes": InstrumentNotes,
     "mnist": Mnist,
     "notes_judge": functools.partial(InstrumentNotes, held_out_by="instrument"),
@@ -30,6 +32,7 @@ _DATA = {
     "notes_judge": "notes",
     "instrument_notes": "notes",
     "esc10": "esc10",
+    "esc10_ast": "esc10",
     "mnist": "mnist",
     "spoken_digits": "fsdd",
 }

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nd_jax.networks import gansynth
+from nd_jax.networks.importers import command
 from nd_jax.networks.importers.tensor_bundle import Bundle, latest
 from nd_jax.networks.importers.torch_zip import WeightsFileError
 
@@ -297,10 +298,14 @@ def _tree(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 def _check(module: gansynth.Generator | gansynth.Discriminator, variables: Any, prefix: pathlib.Path) -> None:
     """Refuses arrays of other shapes than the module has."""
-    given: Any = jnp.zeros((1, *gansynth.picture_shape(module)))
-    if isinstance(module, gansynth.Generator):
-        given = {"z": jnp.zeros((1, module.latent)), "label": jnp.zeros(1, jnp.int32)}
-    wanted = jax.eval_shape(module.init, jax.random.key(0), given)
+    # Shapes alone: experiment.json may speak of pictures that no memory holds.
+    try:
+        given: Any = jax.ShapeDtypeStruct((1, *gansynth.picture_shape(module)), jnp.float32)
+        if isinstance(module, gansynth.Generator):
+            given = {"z": jnp.zeros((1, module.latent)), "label": jnp.zeros(1, jnp.int32)}
+        wanted = jax.eval_shape(module.init, jax.random.key(0), given)
+    except (ValueError, OverflowError) as error:
+        raise WeightsFileError(f"{prefix} does not fit what experiment.json says: {error}") from None
     expected, found = (
         {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(dict(tree))}
         for tree in (wanted, variables)
@@ -370,24 +375,18 @@ def _report(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: CHECKPOINT_DIR OUT."""
-    parser = argparse.ArgumentParser(
-        prog="python -m nd_jax.networks.importers.gansynth",
-        description="Import an official GANSynth checkpoint as two Network folders.",
-    )
+    parser = command.parser("gansynth", "Import an official GANSynth checkpoint as two Network folders.")
     parser.add_argument("checkpoint", type=pathlib.Path, help="unpacked archive, stage folder or checkpoint")
     parser.add_argument("out", type=pathlib.Path, help="folder that gets generator and discriminator, for nd_jax.load")
     parser.add_argument("--deviation", type=float, help="at which the discriminator's minibatch deviation is frozen")
-    options = parser.parse_args(arguments)
-    try:
+
+    def bring(options: argparse.Namespace) -> tuple[str, ...]:
         generator, discriminator, report = networks(options.checkpoint, options.deviation)
         generator.save(options.out / "generator")
         discriminator.save(options.out / "discriminator")
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
-    for line in report:
-        print(line)
-    for name in ("generator", "discriminator"):
-        print(options.out / name)
+        return (*report, str(options.out / "generator"), str(options.out / "discriminator"))
+
+    command.run(parser, bring, arguments)
 
 
 if __name__ == "__main__":

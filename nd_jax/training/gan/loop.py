@@ -102,15 +102,7 @@ def train(
     # --- data ---------------------------------------------------------------------------------------------------------
     devices = list(devices or jax.local_devices())
     updates = 1 if settings.same_batch else settings.critic_steps
-    order = functools.partial(
-        data.batches,
-        task.arrays,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        device_count=len(devices),
-    )
+    order = parallel.batches(task.arrays, devices, batch_size=settings.batch_size, seed=settings.seed)
     order()  # refuses arrays and batch sizes that do not fit before anything compiles
     check(task, generator, discriminator)
 
@@ -143,7 +135,7 @@ def train(
 
     # --- loop ---------------------------------------------------------------------------------------------------------
     stream = _placed(order(position=record.done * updates), updates, devices)
-    bar = _bar(settings.steps, record.done, progress and hosts.leads())
+    bar = hosts.bar(settings.steps, record.done, progress and hosts.leads())
     stop_on_signals = hosts.stop_on_signals(record.folder is not None)
     with record, bar, data.prefetch(stream) as ready, stop_on_signals as stop_asked:
         at, stop = record.done, False
@@ -252,10 +244,3 @@ def _said(line: Line) -> str:
         f"D {line['discriminator_loss']:.3f}, G {line['generator_loss']:.3f}, D(x) {line['real_score']:.2f}, "
         f"D(G(z)) {line['fake_score']:.2f}, {line['examples_per_second']:.0f} examples/s"
     )
-
-
-def _bar(total: int, done: int, progress: bool) -> Any:
-    """A progress bar with the remaining time."""
-    import tqdm
-
-    return tqdm.tqdm(total=total, initial=done, disable=not progress, unit="step", dynamic_ncols=True)

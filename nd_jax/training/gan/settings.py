@@ -33,6 +33,10 @@ class Settings:
       class_weight: weight of the class loss of a discriminator with an auxiliary classifier (Odena et al. 2017).
       class_fakes: whether the discriminator learns the classes of generated examples too, as there, or of real ones
         only (Engel et al. 2019).
+      pair_weight: how much of log p(class | example) of an auxiliary classifier is part of the score. At 0 the score
+        asks whether an example is real; a generator can then go on making real examples of the wrong class where the
+        classifier is mistaken about them. At 1 it asks whether example and class are a real pair, as a projection
+        discriminator does (Miyato & Koyama 2018), and the classifier learns its mistakes.
       reuse_fakes: whether the generator's update uses the examples that the discriminator has just seen instead of
         fresh ones; for one critic step without unrolling.
       generator_lr: learning rate of Adam.
@@ -69,6 +73,7 @@ class Settings:
     consistency: float = 0.0
     class_weight: float = 1.0
     class_fakes: bool = True
+    pair_weight: float = 0.0
     reuse_fakes: bool = False
     generator_lr: float = 2e-4
     discriminator_lr: float = 2e-4
@@ -100,7 +105,8 @@ class Settings:
         for name in ("generator_lr", "discriminator_lr", "decay"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
-        for name in ("penalty_weight", "drift", "unroll", "consistency", "class_weight", "steps_per_call", "history"):
+        weights = ("penalty_weight", "drift", "consistency", "class_weight", "pair_weight")
+        for name in (*weights, "unroll", "steps_per_call", "history"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, and is {getattr(self, name)}")
         for name in ("beta1", "beta2", "ema"):

@@ -143,8 +143,9 @@ class Gan:
                 self.settings,
                 **self.given,
             )
-            total = self.loss.generator(score(output)) + self._class_loss(output, label)
-            return total, (jnp.mean(self.loss.probability(score(output))), after)
+            judged = self._score(output, label)
+            total = self.loss.generator(judged) + self._class_loss(output, label)
+            return total, (jnp.mean(self.loss.probability(judged)), after)
 
         (loss, (said, after)), slope = jax.value_and_grad(loss_of, has_aux=True)(fakes)
         gradients = parallel.mean(pull(slope))
@@ -184,7 +185,7 @@ class Gan:
 
         asked = draws.get("label", label)
         on_real, on_fake = judge(real, label), judge(fakes, asked)
-        real_scores, fake_scores = score(on_real), score(on_fake)
+        real_scores, fake_scores = self._score(on_real, label), self._score(on_fake, asked)
         loss = self.loss.discriminator(real_scores, fake_scores)
         metrics = {
             "real_score": jnp.mean(self.loss.probability(real_scores)),
@@ -203,7 +204,7 @@ class Gan:
                     settings,
                     **self.given,
                 )
-                return score(output), after
+                return self._score(output, label), after
 
             if settings.penalty == "r1":
                 metrics["penalty"], collections = losses.r1(scores, real)
@@ -214,7 +215,8 @@ class Gan:
         if settings.drift:
             loss += settings.drift * jnp.mean(jnp.square(real_scores))
         if settings.consistency and self.task.augment is not None:
-            changed = score(judge(jax.vmap(self.task.augment)(_fold(draws["keys"], AUGMENT + 100), real), label))
+            again = jax.vmap(self.task.augment)(_fold(draws["keys"], AUGMENT + 100), real)
+            changed = self._score(judge(again, label), label)
             metrics["consistency"] = losses.consistency(real_scores, changed)
             loss += settings.consistency * metrics["consistency"]
         loss += self._class_loss(on_real, label)
@@ -247,6 +249,12 @@ class Gan:
 
     def _shown(self, x: jax.Array, label: jax.Array | None) -> Tree:
         return x if label is None or not self.task.pairs else {"x": x, "label": label}
+
+    def _score(self, output: Any, label: jax.Array | None) -> jax.Array:
+        """Scores (batch,), of examples or, by `pair_weight`, of examples with their classes."""
+        if not self.settings.pair_weight or label is None or not isinstance(output, Mapping):
+            return score(output)
+        return score(output) - self.settings.pair_weight * cross_entropy(output["label"], label)
 
     def _class_loss(self, output: Any, label: jax.Array | None) -> jax.Array | float:
         if label is None or not isinstance(output, Mapping):
