@@ -11,6 +11,7 @@ that one when it is not there yet. A fold took 100 seconds of processor time, an
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import json
 import pathlib
@@ -38,7 +39,7 @@ _SILENCE = 1e-3  # of the peak
 
 
 @dataclasses.dataclass(frozen=True)
-class Recordings:
+class Recordings(abc.ABC):
     """What all recipes of ESC-10 have in common: the recordings, and what is done to them in training."""
 
     data_dir: pathlib.Path
@@ -70,17 +71,17 @@ class Recordings:
     training: Settings = Settings()
 
     @property
+    @abc.abstractmethod
     def domain(self) -> LogMelDomain:
         """What the network hears."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def module(self, classes: int) -> nn.Module:
         """The untrained network."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def told(self) -> dict[str, str]:
         """What differs from recipe to recipe in the model card: name, network, and how both were `chosen`."""
-        raise NotImplementedError
 
     def experiments(self) -> Iterator[Experiment]:
         """One training for a fold, five for "all"."""

@@ -3,8 +3,9 @@
     python experiments/train_classifier.py esc10-ast --data-dir ESC --out runs/esc10_ast
 
 Recordings, folds and what is done to them in training are those of `esc10`; the network hears what the published AST
-hears, a quarter of its 10.24 seconds. About half an hour on 2 CPU cores: a step takes a second of processor time. Other
-folds, and all in turn for the card, as in `esc10`.
+hears, a quarter of its 10.24 seconds. About half an hour on 2 CPU cores (the last 2,600 of 3,000 steps took 22
+minutes); 87.5 % (78.5 to 93.1) of the 80 recordings of fold 5, the only one that was trained. Other folds, and all in
+turn for the card, as in `esc10`.
 """
 
 from __future__ import annotations

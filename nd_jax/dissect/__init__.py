@@ -1,6 +1,7 @@
 """Dissection: what the units of a network do on natural sounds, what concepts that is, and what their weights say."""
 
 from nd_jax.dissect.acoustic_captions import Measures, acoustic_captions, describe, measure
+from nd_jax.dissect.acoustic_concepts import ACOUSTIC_CONCEPTS, acoustic_scores
 from nd_jax.dissect.captions import Captions, captions_of, read_captions
 from nd_jax.dissect.closed_set import (
     ClosedSet,
@@ -11,12 +12,14 @@ from nd_jax.dissect.closed_set import (
     confidence,
     db_scores,
     last_layer,
+    last_layer_of_names,
     tab_scores,
 )
 from nd_jax.dissect.concepts import CONCEPT_SETS, ConceptSet, concept_set
 from nd_jax.dissect.encoders import Clap, SentenceEncoder, TfIdf
-from nd_jax.dissect.exemplars import QUANTILES, Exemplars, exemplars
+from nd_jax.dissect.exemplars import QUANTILES, Exemplars, exemplars, recorded_exemplars
 from nd_jax.dissect.functions import FUNCTIONS, WPMI, Cosine, CosineCubed, RankReorder, SoftWPMI
+from nd_jax.dissect.labels import Labels, LayerLabels, UnitLabel, layer_labels
 from nd_jax.dissect.language import LanguageModel, LanguageModelError, icl_labels, icl_prompt
 from nd_jax.dissect.record import POOLS, record
 from nd_jax.dissect.record_extremes import Extremes
@@ -31,6 +34,7 @@ from nd_jax.dissect.tuning_unit import UnitTuning
 from nd_jax.dissect.weights import Weights, composed
 
 __all__ = [
+    "ACOUSTIC_CONCEPTS",
     "CONCEPT_SETS",
     "FUNCTIONS",
     "POOLS",
@@ -44,9 +48,11 @@ __all__ = [
     "CosineCubed",
     "Exemplars",
     "Extremes",
+    "Labels",
     "LanguageModel",
     "LanguageModelError",
     "LastLayer",
+    "LayerLabels",
     "LayerTuning",
     "MeasuredTuning",
     "Measures",
@@ -59,9 +65,11 @@ __all__ = [
     "TextEncoder",
     "TfIdf",
     "Tuning",
+    "UnitLabel",
     "UnitTuning",
     "Weights",
     "acoustic_captions",
+    "acoustic_scores",
     "captions_of",
     "closed_set",
     "composed",
@@ -74,12 +82,15 @@ __all__ = [
     "icl_labels",
     "icl_prompt",
     "last_layer",
+    "last_layer_of_names",
+    "layer_labels",
     "measure",
     "measured_tuning",
     "merge_records",
     "open_record",
     "read_captions",
     "record",
+    "recorded_exemplars",
     "samples",
     "similarity",
     "sound_bank",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import os
 import pathlib
@@ -13,11 +12,14 @@ import numpy as np
 
 from nd_jax.data.builders.base import read_table
 from nd_jax.dissect.closed_set import TextEncoder
-from nd_jax.dissect.concepts import read_json
+from nd_jax.dissect.concepts import read_header, read_json
 
 _FILE_COLUMNS = ("file", "filename", "file_name", "path", "name", "clip")
 _CAPTION_COLUMNS = ("caption", "captions", "description", "text")
+# A table of classes is one of captions of a word each.
+_CLASS_COLUMNS = ("category", "class", "label")
 _A_BATCH = 256
+_NONE = "no caption"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +52,11 @@ class Captions:
           (n, d) float32, a row for each of `rows`.
 
         Raises:
-          ValueError: the encoder gives another number of rows, or numbers that are not finite.
+          ValueError: no clip has a caption; the encoder gives another number of rows, or numbers that are not finite.
         """
+        if not len(self.rows):
+            first = next(iter(self.skipped.values()), "there are no clips")
+            raise ValueError(f"none of {len(self.clips)} clips has a caption: {first}")
         texts = list(dict.fromkeys(text for row in self.texts for text in row))
         found: dict[str, np.ndarray] = {}
         for start in range(0, len(texts), _A_BATCH):
@@ -72,8 +77,8 @@ def read_captions(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
     Args:
       path: a file in UTF-8. `.json`: {file: caption or list of captions}, or a list of {"file", "caption"} or {"file",
         "captions"}. Any other: CSV with a header, a column "file" (or "filename", "file_name", "path", "name", "clip")
-        and columns "caption" (or "description", "text"; several by number: "caption_1", "caption_2"). A file may have
-        several rows.
+        and columns "caption" (or "description", "text"; several by number: "caption_1", "caption_2"), or where there is
+        none of these, the class of a clip ("category", "class", "label"). A file may have several rows.
 
     Raises:
       ValueError: no such file, not UTF-8, not of its format, or no captions in it; names the file.
@@ -84,6 +89,8 @@ def read_captions(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
     pairs = _from_json(path) if path.suffix.lower() == ".json" else _from_csv(path)
     found: dict[str, list[str]] = {}
     for file, caption in pairs:
+        if not file.strip():
+            raise ValueError(f"{path}: the caption {caption[:60]!r} has no file")
         told = found.setdefault(file.strip(), [])
         text = " ".join(caption.split())
         if text and text not in told:
@@ -132,7 +139,7 @@ def captions_of(clips: Sequence[str], table: Any) -> Captions:
             skipped[name] = f"{len(found)} entries of the captions may be meant: {', '.join(sorted(found)[:3])}"
             continue
         if not found or not table[found[0]]:
-            skipped[name] = "no caption" if not found else f"the caption of {found[0]} is empty"
+            skipped[name] = _NONE if not found else f"the caption of {found[0]} is empty"
             continue
         place = entries[found[0]]
         reach = _near(wanted[row], place)
@@ -144,6 +151,7 @@ def captions_of(clips: Sequence[str], table: Any) -> Captions:
         used.add(found[0])
     if not used:
         like = f"they are named like {names[0]!r}, the captions' files like {next(iter(table), '')!r}"
+        like = next((reason for reason in skipped.values() if reason != _NONE), like)
         raise ValueError(f"none of {len(names)} clips has a caption: {like}")
     return Captions(names, tuple(texts), skipped, tuple(file for file in table if file not in used))
 
@@ -176,11 +184,10 @@ def _best(parts: tuple[str, ...], entries: Mapping[str, tuple[str, ...]]) -> lis
 
 
 def _from_csv(path: pathlib.Path) -> list[tuple[str, str]]:
-    rows = read_table(path)
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        header = [name.strip() for name in next(csv.reader(stream), [])]
+    rows, header = read_table(path), read_header(path)
     column = next((name for name in _FILE_COLUMNS if name in header), None)
     columns = [name for name in header if name.rstrip("0123456789").rstrip("_") in _CAPTION_COLUMNS]
+    columns = columns or [name for name in header if name in _CLASS_COLUMNS][:1]
     if column is None or not columns:
         missing = "file" if column is None else "caption"
         raise ValueError(f"{path} has no column {missing!r}; it has {', '.join(header) or 'no header'}")

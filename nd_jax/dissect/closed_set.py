@@ -9,6 +9,7 @@ and all units of a layer are asked about together (AND's DB goes one by one, whe
 from __future__ import annotations
 
 import dataclasses
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -106,12 +107,14 @@ class LastLayer:
       units: how many units count: those with a known concept.
       top1, top5: share of them whose concept is the most alike, or among the five most alike.
       cosine: mean cosine of the embeddings of the most alike concept's name and the true one; None without embeddings.
+      cosines: of each unit that counts.
     """
 
     units: int
     top1: float
     top5: float
     cosine: float | None
+    cosines: tuple[float, ...] | None = None
 
 
 def closed_set(
@@ -147,7 +150,7 @@ def concept_names(concepts: Sequence[str]) -> tuple[str, ...]:
     """Names without white space around them.
 
     Raises:
-      ValueError: none, one that is empty, or one that occurs twice, with its places.
+      ValueError: none, one that is empty or has a control character, or one that occurs twice, with its places.
     """
     if isinstance(concepts, str) or not all(isinstance(name, str) for name in concepts):
         raise ValueError(f"concepts must be a list of names, got {concepts!r}")
@@ -156,8 +159,10 @@ def concept_names(concepts: Sequence[str]) -> tuple[str, ...]:
         raise ValueError("the set of concepts is empty: give at least one name")
     first: dict[str, int] = {}
     for place, name in enumerate(names):
-        if not name:
+        if not name.strip("_ "):
             raise ValueError(f"concept {place + 1} of {len(names)} has no name")
+        if any(unicodedata.category(letter) == "Cc" for letter in name):
+            raise ValueError(f"concept {place + 1}, {name!r}, has a line break or another control character")
         if name in first:
             raise ValueError(f"concept {place + 1}, {name!r}, is concept {first[name] + 1} already: name each once")
         first[name] = place
@@ -198,12 +203,51 @@ def last_layer(
         wanted.append(places[name])
     best = _most(values[counted], 5)
     hits = best == np.array(wanted)[:, None]
-    cosine = None
+    cosines = None
     if concept_embeddings is not None and truth_embeddings is not None:
         ours = _unit("concept_embeddings", concept_embeddings)[best[:, 0]]
         theirs = _unit("truth_embeddings", np.asarray(truth_embeddings)[counted], np.shape(concept_embeddings))
-        cosine = float((ours * theirs).sum(axis=1).mean())
-    return LastLayer(len(counted), float(hits[:, 0].mean()), float(hits.any(axis=1).mean()), cosine)
+        cosines = (ours * theirs).sum(axis=1)
+    return _figures(hits[:, 0], hits.any(axis=1), cosines)
+
+
+def last_layer_of_names(
+    predictions: Sequence[Sequence[str]], truth: Sequence[str | None], encoder: TextEncoder | None = None
+) -> LastLayer:
+    """`last_layer` of labels that are names: what a language model answered, what a file holds.
+
+    Args:
+      predictions: the names of each unit, best first, the first five count; none is wrong, with a cosine of 0.
+      truth: the concept of each unit, or None for units that do not count.
+      encoder: of names; None for no cosines.
+
+    Raises:
+      ValueError: sizes that do not fit, no unit that counts, or an encoder that gives rows that do not fit.
+    """
+    if len(predictions) != len(truth):
+        raise ValueError(f"{len(predictions)} predictions for {len(truth)} units")
+    counted = [(list(names)[:5], true) for names, true in zip(predictions, truth, strict=True) if true is not None]
+    if not counted:
+        raise ValueError("no unit has a known concept")
+    wanted = [_plain(true) for _, true in counted]
+    found = [[_plain(name) for name in names] for names, _ in counted]
+    first = np.array([names[:1] == [true] for names, true in zip(found, wanted, strict=True)])
+    among = np.array([true in names for names, true in zip(found, wanted, strict=True)])
+    cosines = None
+    if encoder is not None:
+        texts = sorted({text for names, true in counted for text in (*names[:1], true)})
+        rows = _unit("names", encoder.encode(texts))
+        if len(rows) != len(texts):
+            raise ValueError(f"the encoder gave {len(rows)} embeddings for {len(texts)} names")
+        at = dict(zip(texts, rows, strict=True))
+        cosines = np.array([at[names[0]] @ at[true] if names else 0.0 for names, true in counted])
+    return _figures(first, among, cosines)
+
+
+def _figures(first: np.ndarray, among: np.ndarray, cosines: np.ndarray | None) -> LastLayer:
+    each = None if cosines is None else tuple(map(float, cosines))
+    mean = None if each is None else float(np.mean(each))
+    return LastLayer(len(first), float(first.mean()), float(among.mean()), mean, each)
 
 
 def confidence(scores: Any, kind: str = "max", alike: Any = None) -> np.ndarray:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from nd_jax.dissect.closed_set import concept_names
 from nd_jax.runtime import nearest
 
 _NAME_COLUMNS = ("name", "concept", "label", "class", "category")
+# Half of a pair of UTF-16, which JSON can write and UTF-8 cannot.
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _ID_COLUMNS = ("id", "target", "classID", "index")
 
 
@@ -51,6 +54,11 @@ class ConceptSet:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def title(self) -> str:
+        """The name, of a file without its folders."""
+        return pathlib.PurePath(self.name).name
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -140,10 +148,32 @@ def read_json(path: pathlib.Path) -> Any:
     Raises:
       ValueError: not UTF-8, not JSON, or an object in which a key occurs twice; names the file.
     """
+    text = read_text(path)
     try:
-        return json.loads(read_text(path), object_pairs_hook=lambda pairs: _object(path, pairs))
+        found = json.loads(text, object_pairs_hook=lambda pairs: _object(path, pairs))
     except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
+    if _HALF.search(text):
+        try:
+            json.dumps(found, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = error.object[error.start]
+            raise ValueError(f"{path} has half of a character, \\u{ord(half):04x}, which is no text in UTF-8") from None
+    return found
+
+
+def read_header(path: pathlib.Path) -> list[str]:
+    """The columns of a CSV file that `read_table` takes.
+
+    Raises:
+      ValueError: a column that occurs twice, of which one would be lost; names the file.
+    """
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        header = [name.strip() for name in next(csv.reader(stream), [])]
+    twice = next((name for name in header if name and header.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{path} has the column {twice!r} twice: number them, as in {twice}_1 and {twice}_2")
+    return header
 
 
 def _object(path: pathlib.Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -156,9 +186,7 @@ def _object(path: pathlib.Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _from_csv(path: pathlib.Path) -> tuple[list[str], list[int]]:
-    rows = read_table(path)
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        header = [name.strip() for name in next(csv.reader(stream), [])]
+    rows, header = read_table(path), read_header(path)
     column = next((name for name in _NAME_COLUMNS if name in header), None)
     if column is None:
         raise ValueError(f"{path} has no column 'name'; it has {', '.join(header) or 'no header'}")

@@ -16,6 +16,7 @@ from nd_jax import audio
 from nd_jax.runtime import require
 
 CLAP_RATE = 48_000
+_CLAP_TOKENS = 77
 
 
 class TfIdf:
@@ -46,7 +47,13 @@ class TfIdf:
             raise ValueError(f"TF-IDF finds nothing to count in {len(texts)} texts: {error}") from None
 
     def encode(self, texts: list[str]) -> np.ndarray:
-        """(n, d) float32 of norm 1; the last column is 1 for texts of which nothing is known."""
+        """(n, d) float32 of norm 1; the last column is 1 for texts of which nothing is known.
+
+        Raises:
+          ValueError: no texts, or one that is not in a list.
+        """
+        if isinstance(texts, str) or not len(texts):
+            raise ValueError(f"TF-IDF encodes a list of texts, got {texts!r}")
         counts = self._vectorizer.transform([_plain(text) for text in texts]).toarray()
         unknown = ~counts.any(axis=1)
         return np.concatenate([counts, unknown[:, None].astype(np.float32)], axis=1)
@@ -57,7 +64,7 @@ class SentenceEncoder:
 
     Args:
       folder: of the model as Hugging Face stores it (config.json, weights, tokenizer).
-      max_tokens: what is longer is cut, as sentence-transformers does with this model.
+      max_tokens: what is longer is cut, as sentence-transformers does with this model; at most what the model takes.
       batch_size: texts at a time.
 
     Raises:
@@ -69,7 +76,7 @@ class SentenceEncoder:
         """Loads the model."""
         self._tokenizer = _loaded("AutoTokenizer", folder)
         self._model = _loaded("AutoModel", folder).requires_grad_(False).eval()
-        self._max_tokens, self._batch_size = max_tokens, batch_size
+        self._max_tokens, self._batch_size = _longest(self._model, max_tokens), batch_size
 
     def encode(self, texts: list[str]) -> np.ndarray:
         """(n, d) float32 of norm 1."""
@@ -101,13 +108,15 @@ class Clap:
         """Loads the model."""
         self._processor = _loaded("ClapProcessor", folder)
         self._model = _loaded("ClapModel", folder).requires_grad_(False).eval()
-        self._batch_size = batch_size
+        self._max_tokens, self._batch_size = _longest(self._model, _CLAP_TOKENS), batch_size
 
     def encode(self, texts: list[str]) -> np.ndarray:
         """(n, d) float32 of norm 1, of texts of at most 77 tokens; what is longer is cut."""
 
         def batch(part: list[str]) -> np.ndarray:
-            inputs = self._processor(text=part, padding=True, truncation=True, max_length=77, return_tensors="pt")
+            inputs = self._processor(
+                text=part, padding=True, truncation=True, max_length=self._max_tokens, return_tensors="pt"
+            )
             return _features(self._model.get_text_features(**inputs))
 
         return _in_batches(batch, list(texts), self._batch_size)
@@ -115,14 +124,18 @@ class Clap:
     def encode_sounds(self, sounds: Sequence[Any], sample_rate: int | None = None) -> np.ndarray:
         """(n, d) float32 of norm 1, of sound files, or of waves (samples,) at `sample_rate`.
 
-        Sounds are brought to 48 kHz and rounded to 16 bits, as the model was trained.
+        Sounds are brought to 48 kHz and rounded to 16 bits, as the model was trained. Of what is longer than the model
+        hears (10 s as a rule) the beginning counts: `transformers` would take a part of it by chance.
         """
         files = all(isinstance(each, (str, os.PathLike)) for each in sounds)
         if files == (sample_rate is not None):
             raise ValueError("give sound files alone, or waves with their sample_rate")
 
+        longest = getattr(getattr(self._processor, "feature_extractor", None), "nb_max_samples", None)
+
         def batch(part: list[Any]) -> np.ndarray:
             waves = [_at_clap_rate(*(audio.read_native(each) if files else (each, sample_rate))) for each in part]
+            waves = [wave[:longest] for wave in waves]
             inputs = self._processor(audio=waves, sampling_rate=CLAP_RATE, return_tensors="pt")
             return _features(self._model.get_audio_features(**inputs))
 
@@ -136,6 +149,13 @@ def _plain(text: str) -> str:
 def _at_clap_rate(wave: Any, sample_rate: int) -> np.ndarray:
     samples = audio.resample(np.asarray(wave, np.float32), sample_rate, CLAP_RATE)
     return (np.clip(samples, -1, 1) * 32767).astype(np.int16).astype(np.float32) / 32767
+
+
+def _longest(model: Any, tokens: int) -> int:
+    """So many tokens, or as many as the model has positions for; RoBERTa's begin two further on."""
+    config = getattr(model, "config", None)
+    positions = getattr(getattr(config, "text_config", config), "max_position_embeddings", None)
+    return tokens if positions is None else max(min(tokens, positions - 2), 1)
 
 
 def _features(found: Any) -> np.ndarray:

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,9 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from nd_jax import taps
+from nd_jax.dissect.record_reading import Record
 from nd_jax.domain import Domain, LogMel, MelIF, Waveform
 from nd_jax.domain.axes import time_axis
-from nd_jax.network import Network
+from nd_jax.network import Network, digest
 
 QUANTILES = (1.0, 0.99, 0.95, 0.75)
 _FORMAT = 1
@@ -190,43 +191,27 @@ def exemplars(
         raise ValueError(f"{len(names)} names for {count} clips")
     if not layers or isinstance(layers, str):
         raise ValueError(f"layers must be a list of layer names, got {layers!r}")
-    if not quantiles or not all(0.0 <= quantile <= 1.0 for quantile in quantiles):
-        raise ValueError(f"quantiles must lie between 0 and 1, got {tuple(quantiles)}")
+    _check_quantiles(quantiles)
     shapes = {layer: taps.layer_shape(network, layer) for layer in layers}
     time_axes = {layer: time_axis(network.input, shape) for layer, shape in shapes.items()}
     step = functools.partial(_mean_and_curves, layers=tuple(shapes), time_axes=tuple(time_axes.items()))
 
+    def taken(rows: np.ndarray) -> Any:
+        return read(np.asarray(bank[rows], np.float32))
+
     means = {layer: np.empty((count, shape[-1]), np.float32) for layer, shape in shapes.items()}
-    for rows, batch in _batches(bank, np.arange(count), batch_size, "natural sounds", progress):
-        found = step(network, read(batch), with_curves=False)[0]
+    for rows, batch in _batches(np.arange(count), batch_size, "natural sounds", progress):
+        found = step(network, taken(batch), with_curves=False)[0]
         for layer, values in found.items():
             means[layer][rows] = np.asarray(values)[: len(rows)]
 
-    ranks, clips, activations = {}, {}, {}
-    for layer, values in means.items():
-        ranks[layer], clips[layer], activations[layer] = ranked(values, quantiles)
-    kept = np.unique(np.concatenate([index[index >= 0] for index in clips.values()]))
-
-    curves: dict[str, np.ndarray] = {}
-    kept_inputs = np.empty((len(kept), *network.input.shape), np.float32)
-    done = 0
-    for rows, batch in _batches(bank, kept, batch_size, "activation over time", progress):
-        pictures = read(batch)
-        kept_inputs[done : done + len(rows)] = np.asarray(pictures)[: len(rows)]
-        done += len(rows)
-        for layer, values in step(network, pictures, with_curves=True)[1].items():
-            _place(curves, layer, clips[layer], rows, np.asarray(values))
+    kept, shown = _chosen(means, quantiles)
+    curves, kept_inputs = _curves(network, kept, shown["clips"], taken, batch_size, progress, step)
     return Exemplars(
         quantiles=tuple(float(quantile) for quantile in quantiles),
         count=count,
-        clips=clips,
-        ranks=ranks,
-        activations=activations,
+        **shown,
         curves=curves,
-        constant={
-            layer: np.ptp(values, axis=0) <= 1e-7 * np.abs(values).max(axis=0) for layer, values in means.items()
-        },
-        spread={layer: values.std(axis=0) for layer, values in means.items()},
         kept=kept,
         inputs=kept_inputs,
         waves=None if waves is None else np.asarray(bank[kept], np.float32),
@@ -234,6 +219,106 @@ def exemplars(
         seconds=seconds,
         names=tuple(str(names[clip]) if names is not None else f"clip {clip}" for clip in kept),
     )
+
+
+def recorded_exemplars(
+    network: Network,
+    record: Record,
+    read: Callable[[np.ndarray], np.ndarray],
+    *,
+    units: Mapping[str, Sequence[int]],
+    pool: str | None = None,
+    quantiles: Sequence[float] = QUANTILES,
+    batch_size: int = 16,
+    progress: bool = True,
+) -> Exemplars:
+    """`exemplars` of a record: only the clips that are shown are read again, for the curves over time.
+
+    Args:
+      network: that was recorded.
+      record: complete.
+      read: clip numbers (n,) -> (n, samples) float32, at the network's rate and length.
+      units: {layer: units that are shown}; the others have no clips (-1).
+      pool: of the record by which clips are ranked; by default its first.
+      quantiles: as `exemplars`.
+      batch_size: clips per forward pass.
+      progress: shows a progress bar.
+
+    Raises:
+      ValueError: a record of another network, or one that is not complete.
+      LayerError: a layer that was not recorded.
+    """
+    domain: Any = network.input
+    if record.network != digest(network):
+        raise ValueError(f"{record.folder} is a record of another network")
+    _check_quantiles(quantiles)
+    means, wanted = {}, {}
+    for layer, some in units.items():
+        means[layer] = record.activations(layer, pool)
+        means[layer] = means[layer].mean(axis=1) if means[layer].ndim == 3 else means[layer]
+        wanted[layer] = np.isin(np.arange(means[layer].shape[1]), np.asarray(some, int))
+    kept, shown = _chosen(means, quantiles, wanted)
+    waves = np.empty((len(kept), domain.samples), np.float32)
+    for start in range(0, len(kept), batch_size):
+        waves[start : start + batch_size] = read(kept[start : start + batch_size])
+    analyse = jax.jit(domain.from_wave)
+    axes = {layer: time_axis(domain, taps.layer_shape(network, layer)) for layer in units}
+    step = functools.partial(_mean_and_curves, layers=tuple(axes), time_axes=tuple(axes.items()))
+
+    def taken(rows: np.ndarray) -> Any:
+        return analyse(waves[np.searchsorted(kept, rows)])
+
+    curves, inputs = _curves(network, kept, shown["clips"], taken, batch_size, progress, step)
+    return Exemplars(
+        quantiles=tuple(float(quantile) for quantile in quantiles),
+        count=len(record.clips),
+        **shown,
+        curves=curves,
+        kept=kept,
+        inputs=inputs,
+        waves=waves,
+        sample_rate=int(domain.sample_rate),
+        seconds=domain.samples / domain.sample_rate,
+        names=tuple(record.clips[clip] for clip in kept),
+    )
+
+
+def _chosen(
+    means: Mapping[str, np.ndarray], quantiles: Sequence[float], wanted: Mapping[str, np.ndarray] | None = None
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """The clips to show, and what `Exemplars` says of (clips, units) activations; of units that are wanted only."""
+    ranks, clips, activations = {}, {}, {}
+    for layer, values in means.items():
+        ranks[layer], clips[layer], activations[layer] = ranked(values, quantiles)
+        if wanted is not None:
+            left = ~wanted[layer]
+            ranks[layer][left], clips[layer][left], activations[layer][left] = -1, -1, np.nan
+    kept = np.unique(np.concatenate([index[index >= 0] for index in clips.values()]))
+    still = {layer: np.ptp(values, axis=0) <= 1e-7 * np.abs(values).max(axis=0) for layer, values in means.items()}
+    spread = {layer: values.std(axis=0) for layer, values in means.items()}
+    return kept, {"ranks": ranks, "clips": clips, "activations": activations, "constant": still, "spread": spread}
+
+
+def _curves(
+    network: Network,
+    kept: np.ndarray,
+    clips: Mapping[str, np.ndarray],
+    read: Callable[[np.ndarray], Any],
+    batch_size: int,
+    progress: bool,
+    step: Callable[..., Any],
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Curves of the clips that are shown, {layer: (units, q, steps)}, and their network inputs."""
+    curves: dict[str, np.ndarray] = {}
+    inputs = np.empty((len(kept), *network.input.shape), np.float32)
+    done = 0
+    for rows, batch in _batches(kept, batch_size, "activation over time", progress):
+        pictures = read(batch)
+        inputs[done : done + len(rows)] = np.asarray(pictures)[: len(rows)]
+        done += len(rows)
+        for layer, values in step(network, pictures, with_curves=True)[1].items():
+            _place(curves, layer, clips[layer], rows, np.asarray(values))
+    return curves, inputs
 
 
 def ranked(values: np.ndarray, quantiles: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -294,16 +379,19 @@ def _mean_and_curves(
     return means, curves
 
 
-def _batches(
-    bank: np.ndarray, rows: np.ndarray, batch_size: int, title: str, progress: bool
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(rows, batch) pairs; the last batch is filled up with its last clip, so that one program serves all."""
+def _batches(clips: np.ndarray, batch_size: int, title: str, progress: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(clips, batch of them) pairs; the last batch is filled up with its last clip, so that one program serves all."""
     from tqdm import tqdm
 
-    size = min(batch_size, len(rows))
-    for start in tqdm(range(0, len(rows), size), desc=title, disable=not progress, leave=False):
-        part = rows[start : start + size]
-        yield part, np.asarray(bank[np.resize(part, size)], np.float32)
+    size = min(batch_size, len(clips))
+    for start in tqdm(range(0, len(clips), size), desc=title, disable=not progress, leave=False):
+        part = clips[start : start + size]
+        yield part, np.resize(part, size)
+
+
+def _check_quantiles(quantiles: Sequence[float]) -> None:
+    if not quantiles or not all(0.0 <= quantile <= 1.0 for quantile in quantiles):
+        raise ValueError(f"quantiles must lie between 0 and 1, got {tuple(quantiles)}")
 
 
 def _ranks(count: int, quantiles: Sequence[float], units: int) -> np.ndarray:

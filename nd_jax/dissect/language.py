@@ -26,6 +26,8 @@ from nd_jax.runtime import progress_bar, require
 _LONGEST_PAUSE = 60.0
 # Request timeout, conflict, too many requests; and everything from 500 on.
 _AGAIN = (408, 409, 429)
+# What the client lets through of a body that is no JSON, no text at all, or nested without end.
+_NO_JSON = (json.JSONDecodeError, UnicodeDecodeError, RecursionError)
 
 
 class LanguageModelError(RuntimeError):
@@ -115,7 +117,7 @@ class LanguageModel:
                 except openai.APIStatusError as error:
                     failure = f"status {error.status_code}: {_first_line(error)}"
                     mends = error.status_code in _AGAIN or error.status_code >= 500
-                except (openai.APIError, json.JSONDecodeError, LanguageModelError) as error:
+                except (openai.APIError, LanguageModelError, *_NO_JSON) as error:
                     failure, mends = _first_line(error), True
                 if not mends or attempt == self.tries:
                     raise LanguageModelError(
@@ -130,7 +132,8 @@ def _reply(answer: Any) -> str:
     """The text of an answer.
 
     Raises:
-      LanguageModelError: it has none: no choices, an empty one, or something that is no chat completion at all.
+      LanguageModelError: it has none: no choices, an empty one, half of a character, or something that is no chat
+        completion at all.
     """
     choices = getattr(answer, "choices", None)
     if not isinstance(choices, list):
@@ -140,6 +143,11 @@ def _reply(answer: Any) -> str:
     text = getattr(getattr(choices[0], "message", None), "content", None)
     if not isinstance(text, str) or not text.strip():
         raise LanguageModelError("the answer is empty")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start]
+        raise LanguageModelError(f"the answer has half of a character, \\u{ord(half):04x}, which is no text") from None
     return text
 
 

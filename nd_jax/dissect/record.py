@@ -243,13 +243,15 @@ def _run(
         if count(share) > count(todo):
             tick(count(share) - count(todo))
         under_way: tuple[int, list[Any]] | None = None
-        for block, values in _blocks(store, clips, todo, forward):
-            writes = store.begin(block, values)
-            keep(block, values)
-            if under_way is not None:
-                store.finish(*under_way)
-                tick(count([under_way[0]]))
-            under_way = (block, writes)
+        # The network goes on while a block is looked through and written.
+        with prefetch(_blocks(store, clips, todo, forward), 1) as ready:
+            for block, values in ready:
+                writes = store.begin(block, values)
+                keep(block, values)
+                if under_way is not None:
+                    store.finish(*under_way)
+                    tick(count([under_way[0]]))
+                under_way = (block, writes)
         if under_way is not None:
             store.finish(*under_way)
             tick(count([under_way[0]]))

@@ -88,8 +88,14 @@ def _of_array(values: Any, domain: Domain, names: Sequence[str] | None, are_wave
     def read(rows: np.ndarray) -> np.ndarray:
         return np.asarray(values[rows], np.float32)
 
-    hashes = tuple(_hash(read(np.array([row]))) for row in range(len(values)))
-    return Sounds(told, hashes, read, are_waves, {})
+    def hashed(row: int) -> str:
+        clip = read(np.array([row]))
+        if not np.isfinite(clip).all():
+            broken = np.count_nonzero(~np.isfinite(clip))
+            raise ValueError(f"{what} must be finite: {told[row]} has {broken} values that are NaN or infinite")
+        return _hash(clip)
+
+    return Sounds(told, tuple(map(hashed, range(len(values)))), read, are_waves, {})
 
 
 def _of_files(sounds: Any, rate: int, samples: int, progress: bool | Callable[[int, int], None]) -> Sounds:
@@ -99,14 +105,23 @@ def _of_files(sounds: Any, rate: int, samples: int, progress: bool | Callable[[i
         root = pathlib.Path(sounds)
         if not root.is_dir():
             raise ValueError(f"{root} is not a folder of sounds")
-        found = (path for path in root.rglob("*") if path.suffix.lower() in audio.READABLE_SUFFIXES)
+        found = (path for path in root.rglob("*") if path.suffix.lower() in audio.READABLE_SUFFIXES and path.is_file())
         paths = sorted(path.relative_to(root) for path in found)
+        # What begins with a dot is hidden: lists and leftovers of other programs that are named like sounds.
+        paths = [path for path in paths if not any(part.startswith(".") for part in path.parts)]
+        if not paths:
+            raise ValueError(f"{root} has no sound files ({', '.join(sorted(audio.READABLE_SUFFIXES))}) in it")
     kept: list[pathlib.Path] = []
     hashes: list[str] = []
     skipped: dict[str, str] = {}
     with progress_bar(len(paths), "sound", progress if isinstance(progress, bool) else False) as tick:
         for path in paths:
             tick(1)
+            try:
+                str(path).encode()
+            except UnicodeEncodeError:
+                skipped[str(path).encode(errors="backslashreplace").decode()] = "the name of the file is not UTF-8"
+                continue
             try:
                 wave, native = audio.read_native(root / path)
             except audio.AudioFileError as error:

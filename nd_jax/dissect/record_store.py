@@ -36,6 +36,14 @@ def block_size(numbers: int, clips: int) -> int:
     return -(-clips // -(-clips // most))
 
 
+class OtherRecordError(ValueError):
+    """A folder holds a record of something else; `what` says of what ("other layers")."""
+
+    def __init__(self, folder: pathlib.Path, what: str):
+        super().__init__(f"{folder} holds a record of {what}: give another folder, or resume=False to replace it")
+        self.what = what
+
+
 class Store:
     """The files of a record.
 
@@ -126,7 +134,8 @@ class Store:
         """Makes the folder, or finds one of the same record; anything else is refused.
 
         Raises:
-          ValueError: the folder holds something else, or a record of something else.
+          OtherRecordError: a record of something else.
+          ValueError: the folder holds something else.
         """
         told = self.folder / _JSON
         if self.folder.exists() and not self.folder.is_dir():
@@ -139,9 +148,7 @@ class Store:
         elif told.is_file():
             differ = difference(read_header(self.folder), self.header)
             if differ:
-                raise ValueError(
-                    f"{self.folder} holds a record of {differ}: give another folder, or resume=False to replace it"
-                )
+                raise OtherRecordError(self.folder, differ)
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         draft = self.folder / f".{_JSON}.{uuid.uuid4().hex}"

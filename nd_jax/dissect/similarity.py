@@ -21,8 +21,9 @@ from nd_jax.dissect.functions import WPMI, CosineCubed, Function, RankReorder, S
 from nd_jax.dissect.strongest import strongest
 from nd_jax.runtime import progress_bar
 
-# Units of a pass: on a CPU a core's own cache holds what they need, elsewhere they fill the device.
-_CHUNK, _LARGE_CHUNK = 64, 4096
+# Units of a pass, at most: on a CPU few enough for its caches and enough to be worth a call, elsewhere they fill the
+# device.
+_CHUNK, _LARGE_CHUNK = 256, 4096
 # Numbers in the largest intermediate result of a pass, at most.
 _ROOM = 1 << 26
 _UNROLL = 10
@@ -71,10 +72,13 @@ def similarity(
     tables = {name: _TABLES.get(type(each), _cosine_table)(each, scores) for name, each in functions.items()}
     top = max((each.clips(count) for each in functions.values() if hasattr(each, "clips")), default=0)
     chosen = tuple(functions.values())
-    size = min(units, _chunk(chosen, count, scores.shape[1]) if chunk_size is None else chunk_size)
+    on_host = jax.default_backend() == "cpu"
+    workers = _cores() if on_host else 1
+    # Few units are divided among the cores.
+    most = min(_chunk(chosen, count, scores.shape[1]), -(-units // workers))
+    size = min(units, most if chunk_size is None else chunk_size)
     if size < 1:
         raise ValueError(f"chunk_size must be 1 or more, got {chunk_size}")
-    on_host = jax.default_backend() == "cpu"
 
     def run(start: int) -> dict[str, jax.Array]:
         rows, extreme = _rows(columns.values[:, start : start + size], start, size)
@@ -83,7 +87,6 @@ def similarity(
         return jax.block_until_ready(_scores(rows, best, tables, drawn, functions=chosen, top=top, extreme=extreme))
 
     parts: list[dict[str, jax.Array]] = []
-    workers = _cores() if on_host else 1
     with progress_bar(units, "unit", progress) as tick, concurrent.futures.ThreadPoolExecutor(workers) as pool:
         for start, part in zip(range(0, units, size), pool.map(run, range(0, units, size)), strict=True):
             parts.append(part)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -12,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from nd_jax import taps
-from nd_jax.dissect import tuning_strf
+from nd_jax.dissect import tuning_files, tuning_strf
 from nd_jax.dissect.sound_bank import PARTS, SoundBank, reach, sound_bank
 from nd_jax.dissect.tuning_unit import UnitTuning, unit_tuning
 from nd_jax.domain import LogMel
 from nd_jax.domain.axes import time_axis
-from nd_jax.network import Network
+from nd_jax.network import Network, digest
 from nd_jax.runtime import nearest, progress_bar
 
 Pool = Literal["mean", "max"]
@@ -87,6 +88,19 @@ class MeasuredTuning:
             raise IndexError(f"layer {layer!r} has units 0 ... {len(found.silence) - 1}, got {unit}")
         return unit_tuning(self.bank, found, unit)
 
+    def save(self, path: Any) -> pathlib.Path:
+        """Writes everything to one npz file, whole or not at all; returns its path."""
+        return tuning_files.save(path, self.bank, self.layers)
+
+    @classmethod
+    def load(cls, path: Any) -> MeasuredTuning:
+        """Reads a file written by `save`.
+
+        Raises:
+          ValueError: not such a file.
+        """
+        return cls(*tuning_files.load(path, LayerTuning))
+
 
 def measured_tuning(
     network: Network,
@@ -96,7 +110,8 @@ def measured_tuning(
     bank: SoundBank | None = None,
     pool: Pool = "mean",
     batch_size: int = 16,
-    progress: bool = False,
+    kept: Any = None,
+    progress: bool | Callable[[int, int], None] = False,
 ) -> MeasuredTuning:
     """Measures what all units of some layers are tuned to: one sweep over a bank of test sounds.
 
@@ -107,7 +122,9 @@ def measured_tuning(
       bank: the sounds, from `sound_bank`, in place of a key.
       pool: "mean" or "max" over the positions of a layer.
       batch_size: sounds at a time.
-      progress: shows a progress bar.
+      kept: a file in which the sweep is kept every 20 s; the same call after a kill goes on from there, to the same
+        bits. It is gone when the sweep is over.
+      progress: True for a bar over sounds, or a function of (done, total).
 
     Raises:
       LayerError: an unknown layer.
@@ -131,10 +148,13 @@ def measured_tuning(
             f"the bank's sounds have {bank.samples} samples at {bank.sample_rate} Hz, but this network takes "
             f"{domain.samples} at {domain.sample_rate} Hz"
         )
+    decides = {"layers": list(axes), "pool": pool, "batch_size": batch_size}
     sweep = _Sweep(network, bank, axes, pool, batch_size)
+    sweep.kept = tuning_files.Kept(kept, digest(network) if kept is not None else "", bank, decides)
     with progress_bar(len(bank), "sound", progress) as tick:
         pooled = sweep.sounds(tick)
         strfs = sweep.noises(pooled, tick)
+    sweep.kept.end()
     return MeasuredTuning(
         bank, {layer: _layer(bank, axis is not None, *pooled[layer], *strfs[layer]) for layer, axis in axes.items()}
     )
@@ -151,11 +171,13 @@ class _Sweep:
         shapes = {layer: taps.layer_shape(network, layer) for layer in axes}
         steps = {layer: None if axis is None else shapes[layer][axis - 1] for layer, axis in axes.items()}
         self.designs = {layer: tuning_strf.design(bank, steps[layer], self.span) for layer in axes}
+        self.kept = tuning_files.Kept(None, "", bank, {})
+        self._batch = 0
 
     def sounds(self, tick: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """(sounds, units) pooled responses, and how they follow, to all sounds but the noises, whose rows are free."""
-        found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        for numbers, count in self._batches(np.arange(self.bank.part("noise").start)):
+        found = self.kept.pooled
+        for numbers, count in self._batches(np.arange(self.bank.part("noise").start), tick):
             rates = jnp.asarray(self.bank.modulations[numbers], jnp.float32)
             got = _pooled(self.network, self.bank.waves(numbers), rates, self.axes, self.pool, self.span)
             for layer, both in got.items():
@@ -164,6 +186,7 @@ class _Sweep:
                         size = (len(self.bank), values.shape[-1])
                         found[layer] = np.zeros(size, np.float32), np.zeros(size, np.float32)
                     found[layer][place][numbers[:count]] = np.asarray(values)[:count]
+            self.kept.batch(self._batch, found, {})
             tick(count)
         return found
 
@@ -174,11 +197,13 @@ class _Sweep:
         kept = {layer: jnp.asarray(one.kept) for layer, one in self.designs.items()}
         # Responses are taken from those to silence, or their squares would round away what is small beside them.
         silence = {layer: jnp.asarray(both[0][0]) for layer, both in pooled.items()}
-        total: dict[str, dict[int, dict[str, np.ndarray]]] = {layer: {} for layer in self.designs}
+        total: dict[str, dict[int, dict[str, np.ndarray]]] = {
+            layer: self.kept.totals.get(layer, {}) for layer in self.designs
+        }
         which = np.arange(len(self.bank.envelopes))
         split = np.array([tuning_strf.FIT, tuning_strf.CHOOSE, tuning_strf.FIT, tuning_strf.TEST])[which % 4]
         for part in (tuning_strf.FIT, tuning_strf.CHOOSE, tuning_strf.TEST):
-            for numbers, count in self._batches(which[split == part]):
+            for numbers, count in self._batches(which[split == part], tick):
                 mask = jnp.asarray(np.arange(len(numbers)) < count, jnp.float32)
                 waves, envelopes = self.bank.waves(first + numbers), self.bank.envelopes[numbers]
                 got = _moments(self.network, waves, envelopes, mask, weights, kept, silence, self.axes, self.pool)
@@ -187,6 +212,7 @@ class _Sweep:
                     before = total[layer].setdefault(part, {})
                     for name, value in more.items():
                         before[name] = before.get(name, 0.0) + np.asarray(value, np.float64)
+                self.kept.batch(self._batch, pooled, total)
                 tick(count)
         found = {}
         for layer, one in self.designs.items():
@@ -194,10 +220,14 @@ class _Sweep:
             found[layer] = field, one.times, one.moving, score
         return found
 
-    def _batches(self, numbers: np.ndarray) -> Any:
-        """(numbers, how many of them count), always as many, so that one program serves all."""
+    def _batches(self, numbers: np.ndarray, tick: Any) -> Any:
+        """(numbers, how many of them count), always as many, so that one program serves all; without what is kept."""
         for start in range(0, len(numbers), self.batch_size):
             some = numbers[start : start + self.batch_size]
+            self._batch += 1
+            if self._batch <= self.kept.done:
+                tick(len(some))
+                continue
             yield np.resize(some, self.batch_size), len(some)
 
 

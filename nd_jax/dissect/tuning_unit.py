@@ -169,6 +169,21 @@ def ripple_map(layer: LayerTuning, unit: int) -> tuple[np.ndarray, float, bool]:
     return swings, float(2.0 * swings.max()), True
 
 
+def modulation_curve(bank: SoundBank, layer: LayerTuning, unit: int) -> tuple[np.ndarray, float | None, float]:
+    """(rates,) swings of the response with the modulation or mean responses to it, whichever say more.
+
+    Returns:
+      The curve; the mean response without modulation, None beside swings; the carrier in Hz, 0 for noise: for swings
+      the one with the largest, for means always noise.
+    """
+    means, swings = layer.am[unit], layer.am_following[unit]
+    noise = int(np.flatnonzero(bank.carriers == 0)[0])
+    if 2.0 * swings.max() > np.ptp(means[noise]):
+        carrier = int(swings.max(axis=1).argmax())
+        return swings[carrier], None, float(bank.carriers[carrier])
+    return means[noise], float(layer.flat[unit, noise]), float(bank.carriers[noise])
+
+
 def peak(x: np.ndarray, y: np.ndarray) -> float:
     """Where an evenly or unevenly sampled curve is highest: the top of a parabola through its three highest points."""
     place = int(np.argmax(y))

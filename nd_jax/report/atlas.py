@@ -21,6 +21,7 @@ from nd_jax import taps
 from nd_jax.domain import Domain
 from nd_jax.report import pictures, recipe
 from nd_jax.report.generated import Drawn
+from nd_jax.report.labels import Labelled
 from nd_jax.report.layers import Collected, collect
 from nd_jax.report.natural import Natural
 from nd_jax.report.page import OF_GENERATORS, PARTS, Page, ramp
@@ -33,6 +34,7 @@ from nd_jax.runtime import progress_bar, require
 
 if TYPE_CHECKING:
     from nd_jax.dissect.exemplars import Exemplars
+    from nd_jax.dissect.labels import Labels
     from nd_jax.dissect.tuning_sweep import MeasuredTuning
     from nd_jax.network import Network
     from nd_jax.visualize.result import Visualization
@@ -47,6 +49,7 @@ def atlas(
     trust: Trust | Sequence[Trust] = (),
     training: Sequence[Moment] = (),
     tuning: MeasuredTuning | None = None,
+    labels: Labels | None = None,
     weights: bool = True,
     title: str | None = None,
     single_file: bool = False,
@@ -68,6 +71,7 @@ def atlas(
       trust: how far each input is to be believed, from `nd_jax.visualize.trust.measure`, one card a result.
       training: the network at moments of its training, for a slider on every unit's page.
       tuning: what units are tuned to, from `nd_jax.dissect.measured_tuning`, drawn on their pages.
+      labels: what units are most alike, `nd_jax.dissect.Labels`; above chance, a label names a unit that has no name.
       weights: whether filters and composed weights are drawn, of layers that have such.
       title: the name on the page; by default that of the network.
       single_file: one index.html with everything inside instead of a folder of files, a third larger than those. It
@@ -117,6 +121,7 @@ def atlas(
                 cards,
                 Course(page, domain, training),
                 Measured(page, tuning),
+                Labelled(labels),
                 weigh=weights,
                 source=source,
                 planned=planned or {},

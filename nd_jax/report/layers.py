@@ -12,6 +12,7 @@ import numpy as np
 
 from nd_jax import taps
 from nd_jax.report import recipe
+from nd_jax.report.labels import Labelled
 from nd_jax.report.natural import Natural
 from nd_jax.report.page import Page
 from nd_jax.report.sounds import midi
@@ -72,6 +73,7 @@ def collect(
     cards: Cards,
     course: Course,
     measured: Measured,
+    labelled: Labelled,
     *,
     weigh: bool,
     source: str | None,
@@ -92,7 +94,8 @@ def collect(
     first = next(iter(taps.weighted_layers(network)), "") if network is not None else ""
     for number, layer in enumerate(wanted):
         name = slug(number, layer)
-        writer = _Layer(page, natural, cards, course, measured, layer, name, source, _names(network, layer), found)
+        known = _names(network, layer)
+        writer = _Layer(page, natural, cards, course, measured, labelled, layer, name, source, known, found)
         for run, members in _by_run(sorted(lanes[layer], key=_order)):
             writer.add(run, members, tick)
         shape = " × ".join(map(str, shapes[layer])) if layer in shapes else ""
@@ -163,6 +166,7 @@ class _Layer:
         cards: Cards,
         course: Course,
         measured: Measured,
+        labelled: Labelled,
         layer: str,
         slug: str,
         source: str | None,
@@ -170,7 +174,7 @@ class _Layer:
         found: Collected,
     ):
         self.page, self.natural, self.cards, self.course = page, natural, cards, course
-        self.measured = measured
+        self.measured, self.labelled = measured, labelled
         self.layer, self.slug = layer, slug
         self.shared: dict[str, Any] = {}
         self.source, self.names, self.found = source, names, found
@@ -192,7 +196,7 @@ class _Layer:
         """Writes the details and returns the layer's part of the index."""
         clips = self.natural.clips(self.units.values())
         self.shared |= {**self.cards.about(self.layer), **self.course.about(self.layer, self.slug)}
-        self.shared |= self.measured.about(self.layer, self.slug)
+        self.shared |= {**self.measured.about(self.layer, self.slug), **self.labelled.about(self.layer)}
         self.page.add_data(self.slug, {"units": self.units, "clips": clips, **self.shared})
         rows = list(zip(self.columns["score"], self.columns["reason"], strict=True))
         scores = [score for score, reason in rows if score is not None and not reason]
@@ -237,6 +241,7 @@ class _Layer:
             **self.cards.of(lane.name, lane.stem),
             **self.course.of(self.layer, run.labels[place], unit, lane.stem),
             **self.measured.of(self.layer, unit),
+            **self.labelled.of(self.layer, unit),
         }
         self.units[key] = {"call": call, **known["entry"], **more}
         asked = [one for one in known["entry"].get("classes", ()) if one["midi"] is not None]
@@ -261,4 +266,4 @@ class _Layer:
         unit, label = int(run.units[lane]), run.labels[lane]
         if label != f"{self.layer}:{unit}":
             return label
-        return self.names[unit] if 0 <= unit < len(self.names) else ""
+        return self.names[unit] if 0 <= unit < len(self.names) else self.labelled.name(self.layer, unit)

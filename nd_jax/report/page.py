@@ -21,7 +21,7 @@ from nd_jax.report.pictures import colour_table
 
 MARKER = "made-by-nd_jax"
 # Panels of a unit's or a layer's page that stand in files of their own.
-PARTS = ("trust", "weights", "training", "tuning", "explain")
+PARTS = ("trust", "weights", "training", "tuning", "labels", "explain")
 # And that which pages of generators have beside these.
 OF_GENERATORS = ("latent",)
 _KEPT = "kept.json"

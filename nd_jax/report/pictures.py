@@ -16,12 +16,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nd_jax.domain import Axis, Picture, Sound
+from nd_jax.domain import Axis, MelIF, Picture, Sound
 from nd_jax.domain.colour import oklab_to_srgb
 from nd_jax.runtime import nearest, require
 
 Theme = Literal["dark", "light"]
 MAPS: dict[str, str] = {"dark": "magma", "light": "paper"}
+# Bands and frames of a small picture, at most.
+_TILE_BANDS, _TILE_FRAMES = 128, 64
 
 
 @functools.cache
@@ -205,6 +207,20 @@ def described(picture: Picture) -> dict[str, Any]:
 def data_uri(content: bytes, media_type: str) -> str:
     """Bytes as a `data:` address."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def level_tiles(x: Any, domain: MelIF, names: Sequence[str]) -> list[str]:
+    """The levels of mel-IF pictures, small, with seconds and Hz, as `Leaflet.tiles` takes figures.
+
+    Args:
+      x: (n, frames, bins, 2).
+      domain: theirs.
+      names: what a screen reader says of each.
+    """
+    return [
+        figure(shrink(domain.pictures(one)[0], _TILE_BANDS, _TILE_FRAMES), name=name, width=210, height=160, alone=True)
+        for one, name in zip(x, names, strict=True)
+    ]
 
 
 def figure(

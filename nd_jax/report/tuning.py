@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nd_jax.dissect.tuning_unit import ripple_map
+from nd_jax.dissect.tuning_unit import modulation_curve, ripple_map
 from nd_jax.domain import Axis, Picture
 from nd_jax.report import pictures
 from nd_jax.report.page import Page
@@ -57,17 +57,14 @@ class Measured:
         figures = self.found.unit(layer, unit)
         about: dict[str, Any] = {"words": str(figures), "answers": figures.answers}
         if figures.answers:
-            swings, means = tuned.am_following[unit], tuned.am[unit]
-            noise = int(np.flatnonzero(self.found.bank.carriers == 0)[0])
-            follows = bool(2.0 * swings.max() > np.ptp(means[noise]))
-            carrier = int(swings.max(axis=1).argmax()) if follows else noise
+            curve, flat, carrier = modulation_curve(self.found.bank, tuned, unit)
             about |= {
                 "q": _short(figures.q),
                 "threshold": _short(figures.threshold_db),
                 "range": _short(figures.dynamic_range_db),
-                "am": [_short(value) for value in (swings if follows else means)[carrier]],
-                "flat": None if follows else _short(tuned.flat[unit, carrier]),
-                "carrier": _short(self.found.bank.carriers[carrier]),
+                "am": [_short(value) for value in curve],
+                "flat": _short(flat),
+                "carrier": _short(carrier),
                 "swings": ripple_map(tuned, unit)[2],
                 "score": _short(figures.strf_score),
                 "ends": {kind: self._ends(kind, tuned, unit) for kind in _KINDS},

@@ -94,6 +94,9 @@ def test_embeddings_go_with_rows():
         ("c.json", '{"a.wav": 3}', "'a.wav' has 3"),
         ("c.json", '[{"caption": "dog"}]', "None has 'dog'"),
         ("c.json", '["dog"]', "must hold {file: caption"),
+        ("c.csv", "file,caption,caption\na.wav,one,two\n", "column 'caption' twice: number them, as in caption_1"),
+        ("c.csv", "file,caption\n,a dog\n", "the caption 'a dog' has no file"),
+        ("c.json", r'{"a.wav": "\udc15 dog"}', r"half of a character, \\udc15"),
     ],
 )
 def test_one_sentence(tmp_path, name, text, message):
@@ -104,6 +107,12 @@ def test_one_sentence(tmp_path, name, text, message):
 def test_no_table_no_clips_and_none_that_fits(tmp_path):
     with pytest.raises(ValueError, match=r"no file of captions at .*c\.csv"):
         captions_of(["a.wav"], tmp_path / "c.csv")
+    with pytest.raises(
+        ValueError, match="none of 2 clips has a caption: the caption of a.wav may be meant for 2 clips"
+    ):
+        captions_of(["a.wav", "a.wav"], {"a.wav": ("b",)})
+    with pytest.raises(ValueError, match="none of 1 clips has a caption: it is broken"):
+        nd.dissect.Captions(("a.wav",), ((),), {"a.wav": "it is broken"}).embed(Letters())
     with pytest.raises(ValueError, match="no clips"):
         captions_of([], {"a": ("b",)})
     with pytest.raises(ValueError, match=r"none of 1 clips has a caption: they are named like 'a\.wav', .* like 'b'"):

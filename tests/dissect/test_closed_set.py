@@ -71,6 +71,23 @@ def test_top_five_and_ties():
     assert (figures.units, figures.top1, figures.top5) == (2, 0.5, 0.5)
 
 
+def test_labels_that_are_names():
+    similarities = np.random.default_rng(0).normal(size=(6, 6)).astype(np.float32)
+    best = np.argsort(-similarities, axis=1)
+    names = [[NAMES[place] for place in row] for row in best]
+    truth = ["Dog", None, "church bells", *NAMES[3:]]
+    known = [name or "dog" for name in truth]
+    embedded = Letters().encode([*NAMES, *known])
+    expected = nd.dissect.last_layer(similarities, NAMES, truth, embedded[:6], embedded[6:])
+    found = nd.dissect.last_layer_of_names(names, truth, Letters())
+    assert (found.units, found.top1, found.top5) == (5, expected.top1, expected.top5) and len(found.cosines) == 5
+    chex.assert_trees_all_close(found.cosines, expected.cosines, rtol=1e-6)
+    # Six names, of which five count; and no answer at all.
+    last = nd.dissect.last_layer_of_names([NAMES, []], ["crow", "dog"], Letters())
+    assert (last.top1, last.top5, last.cosines[1]) == (0, 0, 0)
+    assert nd.dissect.last_layer_of_names([["dog"]], ["dog"]).cosine is None
+
+
 def test_one_function_and_its_options(planted):
     sounds, activations = planted
     one = nd.dissect.closed_set(activations, sounds, NAMES, functions="cosine", chunk_size=4)
@@ -97,6 +114,8 @@ def test_an_encoder_is_known_by_what_it_does():
         (lambda: nd.dissect.last_layer(np.ones((1, 2)), ["a", "b"], ["c"]), "unit 0 stands for 'c'"),
         (lambda: nd.dissect.last_layer(np.ones((1, 2)), ["a", "b"], [None]), "no unit has a known concept"),
         (lambda: nd.dissect.last_layer(np.ones((1, 2)), ["a"], ["a"]), "for 1 units and 1 concepts"),
+        (lambda: nd.dissect.last_layer_of_names([["a"]], ["a", "b"]), "1 predictions for 2 units"),
+        (lambda: nd.dissect.last_layer_of_names([["a"]], [None]), "no unit has a known concept"),
     ],
 )
 def test_one_sentence(call, message):

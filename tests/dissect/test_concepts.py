@@ -72,11 +72,20 @@ def test_files_with_ids(tmp_path, name, text):
         ("a.json", '[{"name": "dog", "id": 1}, {"name": "rain"}]', "1 of 2 concepts have no id"),
         ("a.csv", "id,name\none,dog\n", "ids must be whole numbers, got 'one'"),
         ("a.csv", "title\ndog\n", "has no column 'name'; it has title"),
+        ("a.csv", "name,id,name\ndog,1,rain\n", "has the column 'name' twice: number them"),
+        ("a.csv", 'name\n"dog\nrain"\n', r"concept 1, 'dog\\nrain', has a line break"),
+        ("a.txt", "dog\0\nrain\n", r"concept 1, 'dog\\x00', has a line break or another control character"),
+        ("a.txt", "rain\n __\n", "concept 2 of 2 has no name"),
+        ("a.json", r'["dog", "caf\ud83d"]', r"a\.json has half of a character, \\ud83d, which is no text"),
     ],
 )
 def test_one_sentence(tmp_path, name, text, message):
     with pytest.raises(ValueError, match=message):
         concept_set(write(tmp_path, name, text))
+
+
+def test_characters_in_two_halves_are_characters(tmp_path):
+    assert concept_set(write(tmp_path, "a.json", r'["\ud83d\udc15", "d\u00f6g"]')).names == ("\N{DOG}", "dög")
 
 
 def test_no_such_set():

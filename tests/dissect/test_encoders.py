@@ -96,6 +96,9 @@ def test_tf_idf_finds_the_concepts_in_captions():
         TfIdf("dog")
     with pytest.raises(ValueError, match="nothing to count in 1 texts"):
         TfIdf([" "])
+    for texts in ([], "dog"):
+        with pytest.raises(ValueError, match="TF-IDF encodes a list of texts, got"):
+            encoder.encode(texts)
 
 
 def test_sentences_are_means_of_their_tokens(folder):

@@ -11,7 +11,7 @@ import pytest
 
 from nd_jax import taps
 from nd_jax.audio import LogMel as Transform
-from nd_jax.dissect import Exemplars, exemplars
+from nd_jax.dissect import Exemplars, exemplars, record, recorded_exemplars
 from nd_jax.domain import Image, LogMel, Waveform
 from nd_jax.network import Network
 
@@ -171,3 +171,28 @@ def test_what_does_not_fit_is_refused_in_one_sentence(network, waves, changes, m
     settings = {"waves": waves, "layers": ["last"], "progress": False, **changes}
     with pytest.raises(ValueError, match=message):
         exemplars(network, settings.pop("waves"), **settings)
+
+
+def test_those_of_a_record_are_the_same_and_only_what_is_shown_is_read(network, waves, tmp_path):
+    whole = exemplars(network, waves, layers=["last", "output"], sample_rate=8000, batch_size=8, progress=False)
+    kept = record(network, waves, layers=["last", "output"], folder=tmp_path, pool=("max", "mean"), progress=False)
+    asked = []
+
+    def read(clips):
+        asked.extend(int(clip) for clip in clips)
+        return waves[clips]
+
+    units = {"last": range(5), "output": [0, 2]}
+    found = recorded_exemplars(network, kept, read, units=units, pool="mean", batch_size=8, progress=False)
+    for name in ("clips", "ranks"):
+        chex.assert_trees_all_equal(getattr(found, name)["last"], getattr(whole, name)["last"])
+    chex.assert_trees_all_close(found.activations["last"], whole.activations["last"], rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(found.curves["last"], whole.curves["last"], rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_equal(found.clips["output"][[0, 2]], whole.clips["output"][[0, 2]])
+    assert (found.clips["output"][1] == -1).all() and np.isnan(found.activations["output"][1]).all()
+    assert asked == found.kept.tolist() and len(asked) < len(waves)
+    chex.assert_trees_all_equal(found.waves, waves[found.kept])
+    assert found.names == tuple(f"clip {clip}" for clip in found.kept) and found.count == 41
+    other = Network(network.module, jax.tree.map(lambda leaf: leaf + 1, network.variables), input=DOMAIN)
+    with pytest.raises(ValueError, match="a record of another network"):
+        recorded_exemplars(other, kept, read, units=units, progress=False)

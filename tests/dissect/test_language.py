@@ -138,6 +138,9 @@ def test_a_damaged_file_is_asked_again(server, model, broken):
         (503, b"<html>busy</html>"),
         (429, {"error": {"message": "slower"}}),
         (200, b"not json at all"),
+        (200, b"\xff\xfe\x00garb"),
+        (200, b"[" * 200_000),
+        (200, b'{"choices": [{"message": {"content": "dog \\ud800"}}]}'),
         (200, {"choices": []}),
         (200, {"choices": [{"index": 0, "message": {"role": "assistant", "content": None}}]}),
         (200, {"choices": [{"index": 0}]}),
@@ -146,7 +149,7 @@ def test_a_damaged_file_is_asked_again(server, model, broken):
         completion("  \n"),
         "hang up",
     ],
-    ids=str,
+    ids=lambda failure: str(failure)[:60],
 )
 def test_a_server_that_misbehaves_is_asked_again(server, model, pauses, failure):
     server.script = [failure, failure, completion("at last")]

@@ -13,7 +13,7 @@ import pytest
 
 import nd_jax as nd
 from nd_jax import audio, dissect
-from nd_jax.dissect import tuning_unit
+from nd_jax.dissect import tuning_files, tuning_sweep, tuning_unit
 from nd_jax.domain import Image, LogMel, Waveform
 
 FRONT = audio.LogMel(sample_rate=8000, n_fft=256, hop_length=64, n_mels=32, f_min=100.0)
@@ -143,6 +143,35 @@ def test_max_pooling_and_batches(network, bank, found):
     means = found.layers["units"]
     assert np.all(largest.tones >= means.tones - 1e-6) and np.any(largest.tones > means.tones + 0.01)
     chex.assert_trees_all_close(largest.am_following, means.am_following, atol=1e-5)
+
+
+def test_a_sweep_that_was_killed_goes_on_to_the_same_bits(network, bank, found, tmp_path, monkeypatch):
+    monkeypatch.setattr(tuning_files, "_EVERY", 0.0)
+    kept = tmp_path / "sweep.npz"
+    tones = bank.part("noise").start
+    for stop in (tones // 2, len(bank) - 1):
+
+        def killed(done, total, stop=stop):
+            if done >= stop:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            dissect.measured_tuning(network, ["units", "head"], bank=bank, batch_size=32, kept=kept, progress=killed)
+        assert kept.is_file()
+    calls = []
+    monkeypatch.setattr(tuning_sweep, "_pooled", lambda *given: calls.append(given))
+    again = dissect.measured_tuning(network, ["units", "head"], bank=bank, batch_size=32, kept=kept)
+    assert not calls and not kept.exists(), "what was heard is not heard again"
+    path = again.save(tmp_path / "tuning.npz")
+    loaded = dissect.MeasuredTuning.load(path)
+    for layer, one in found.layers.items():
+        for field in dataclasses.fields(one):
+            for other in (again, loaded):
+                np.testing.assert_array_equal(getattr(one, field.name), getattr(other.layers[layer], field.name))
+    assert str(loaded.unit("units", BAND)) == str(found.unit("units", BAND))
+    path.write_bytes(b"PK nothing")
+    with pytest.raises(ValueError, match="was not written by MeasuredTuning.save"):
+        dissect.MeasuredTuning.load(path)
 
 
 def test_the_bank_is_what_it_says(bank, network):

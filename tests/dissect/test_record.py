@@ -248,6 +248,7 @@ def test_what_lies_in_the_folder_is_looked_at(whole, tmp_path):
         ({"sounds": sounds(3)}, "has 3 clips, fewer than the 4 top ones"),
         ({"sounds": sounds(0)}, "probing set is empty"),
         ({"sounds": sounds()[:, 1:]}, "nd_jax.audio.fit"),
+        ({"sounds": np.where(np.arange(23)[:, None] == 2, np.nan, sounds())}, "must be finite: clip 2 has"),
         ({"sounds": "nowhere"}, "not a folder of sounds"),
         ({"sounds": None}, "one of the two"),
         ({"sample_rate": 16000}, "but the network takes 8000 Hz"),

@@ -71,7 +71,7 @@ def test_a_run_that_was_stopped_goes_on_and_grows(networks, tmp_path, lanes, cap
     # The same again: nothing is optimised. Another loss in the same folder: refused.
     assert maximize_class.main([*arguments, "--seeds", "3"]) == 0 and len(done) == 6
     assert maximize_class.main([*arguments, "--seeds", "3", "--l2", "1"]) == 1
-    assert "holds a run with another l2 (100.0, not 1.0)" in capsys.readouterr().err
+    assert "holds a run with another project (True, not False)" in capsys.readouterr().err
 
 
 def test_what_is_kept_is_what_the_call_finds(networks, tmp_path):
@@ -98,7 +98,7 @@ def test_senseless_settings_end_in_one_sentence(networks, tmp_path, capsys):
     for more, words in (
         (["--seeds", "0"], "seeds must be 1 or more"),
         (["--conditions", "nne"], "unknown condition 'nne'; did you mean 'none'"),
-        (["--classes", "lw"], "no unit 'lw'"),
+        (["--classes", "lw"], "no class 'lw'; did you mean 'low'"),
     ):
         assert maximize_class.main([*networks, "--out", str(tmp_path), *more]) == 1
         assert words in capsys.readouterr().err
@@ -124,7 +124,7 @@ def test_a_mel_if_generator_is_heard_itself(networks, tmp_path):
     )
     maximize_class.run(settings)
     told = json.loads((tmp_path / "page/figures.json").read_text())
-    # A longer latent would leave less of the class, so that its length is kept without being asked.
+    # Latents keep their length without being asked.
     assert told["settings"]["project"] is True and "heard" not in told["conditions"]["another"]
     page = (tmp_path / "page/index.html").read_text()
     assert "what the generator itself made" in page and "Griffin" not in page

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nd_jax import runtime
-from nd_jax.domain import Axis, Picture, Sound
+from nd_jax import audio, runtime
+from nd_jax.domain import Axis, MelIF, Picture, Sound
 from nd_jax.report import pictures
 
 
@@ -136,3 +136,11 @@ def test_a_time_axis_has_two_marks_at_least():
     """From just before 0 to just before 1 s steps of 1 leave 0 alone."""
     found = pictures.ticks(Axis("time", "s", np.linspace(-0.016, 0.992, 64)), 3)
     assert [label for _, label in found] == ["0", "0.5"]
+
+
+def test_small_levels_of_mel_if_pictures_have_axes():
+    """A mel-IF has more bands than a page has room: it is thinned, and says seconds and Hz."""
+    domain = MelIF(audio.MelIF(sample_rate=8000, samples=600, n_fft=512, frames=8))
+    drawn = pictures.level_tiles(np.zeros((2, *domain.shape), np.float32), domain, ["one", "two"])
+    assert len(drawn) == 2 and "one" in drawn[0] and "two" in drawn[1]
+    assert all("Hz" in svg and "time (s)" in svg for svg in drawn)

@@ -12,15 +12,26 @@ function h(tag, props, ...kids) {
     else if (name === "style") for (const [key, v] of Object.entries(value)) node.style.setProperty(key, v);
     else node.setAttribute(name, value === true ? "" : value);
   }
-  for (const kid of kids.flat(3)) if (kid !== undefined && kid !== null && kid !== false) node.append(kid);
+  return add(node, kids);
+}
+// Of nested lists of nodes, texts and things that are not there, those that are.
+function add(node, ...kids) {
+  node.append(...kids.flat(4).filter((kid) => kid !== undefined && kid !== null && kid !== false));
   return node;
 }
+const soft = (...kids) => h("p", { class: "soft" }, ...kids);
+const section = (kind, title, ...kids) => h("section", { class: kind }, h("h2", {}, title), ...kids);
+const choice = (onchange, options) => h("select", { class: "control", onchange }, options.map(([value, text, selected]) => h("option", { value, selected }, text)));
+// Lines on a field of 100 by 100 that is stretched to the box it stands in.
+const drawing = (...paths) => h("svg:svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" }, paths);
+const trace = (d, kind) => h("svg:path", { class: kind, d });
 const store = {
   get(key) { try { return localStorage.getItem(key); } catch { return null; } },
   set(key, value) { try { localStorage.setItem(key, value); } catch { /* private mode, file:// in some browsers */ } },
 };
 const say = (text) => { $("live").textContent = text; };
-const count = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
+const whole = (n) => n.toLocaleString("en");
+const count = (n, word) => `${whole(n)} ${word}${n === 1 ? "" : "s"}`;
 const num = (x, digits = 3) => x === null || x === undefined ? "–"
   : (Math.abs(x) >= 1e5 || (x !== 0 && Math.abs(x) < 1e-3)) ? x.toExponential(2).replace("-", "−") : String(+x.toPrecision(digits)).replace("-", "−");
 const hertz = (f) => f >= 1000 ? `${+(f / 1000).toPrecision(3)} kHz` : `${+f.toPrecision(3)} Hz`;
@@ -92,25 +103,24 @@ function nice(low, high, most) {
   return found;
 }
 const tickText = (axis, value) => axis.unit === "Hz" && value >= 1000 ? `${value / 1000}k` : String(value);
-const axisTitle = (axis) => `${axis.name} (${[axis.unit, axis.scale === "linear" ? "" : axis.scale + " scale"].filter(Boolean).join(", ")})`;
-const shortTitle = (axis) => [axis.unit || axis.name, axis.scale === "linear" ? "" : axis.scale + " scale"].filter(Boolean).join(", ");
-function xaxis(most) {
-  const marks = nice(X.first, X.first + X.step * (X.size - 1), most);
-  return h("div", { class: "xaxis", "aria-hidden": "true" }, marks.map((t) => h("span", { style: { left: share(t) * 100 + "%" } }, String(t))));
-}
+const scaled = (text, { scale }) => [text, scale !== "linear" && scale + " scale"].filter(Boolean).join(", ");
+const axisTitle = (axis) => `${axis.name} (${scaled(axis.unit, axis)})`;
+const shortTitle = (axis) => scaled(axis.unit || axis.name, axis);
+// Marks, [share of the length, text], along an axis; `side` is where they are measured from.
+const axis = (kind, side, marks) => h("div", { class: kind, "aria-hidden": "true" }, marks.map(([portion, text]) => h("span", { style: { [side]: 100 * portion + "%" } }, text)));
+const xaxis = (most) => axis("xaxis", "left", nice(X.first, X.first + X.step * (X.size - 1), most).map((t) => [share(t), String(t)]));
 function yaxis(most) {
-  const low = Math.min(...Y.values), high = Math.max(...Y.values);
+  const low = Math.min(...Y.values), high = Math.max(...Y.values), where = (f) => place(indexOf(Y.values, f), Y.values.length);
   let marks;
   if (Y.scale === "linear") marks = nice(low, high, most);
   else {
     marks = [50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000].filter((f) => f >= low && f <= high);
-    const spread = marks.map((f) => place(indexOf(Y.values, f), Y.values.length));
+    const spread = marks.map(where);
     const kept = [];
     for (let i = marks.length - 1; i >= 0; i--) if (!kept.length || spread[i] - spread[kept[kept.length - 1]] >= 0.9 / most) kept.push(i);
     marks = kept.map((i) => marks[i]);
   }
-  return h("div", { class: "yaxis", "aria-hidden": "true" },
-    marks.map((f) => h("span", { style: { top: place(indexOf(Y.values, f), Y.values.length) * 100 + "%" } }, tickText(Y, f))));
+  return axis("yaxis", "top", marks.map((f) => [where(f), tickText(Y, f)]));
 }
 const ends = () => [P.low, (P.low + P.high) / 2, P.high].map((v) => `${num(v)}${P.unit ? " " + P.unit : ""}`);
 const scaleLine = () => P && P.flat && h("span", { class: "scale", title: "Every picture on this page is drawn on this range" },
@@ -124,17 +134,20 @@ const image = (file, alt, lazy) => {
   return img;
 };
 
+function playhead(sound) {
+  const head = h("div", { class: "head", hidden: true });
+  player.spots.add((current, now) => {
+    head.hidden = current !== sound || (audio.paused && !now) || audio.ended;
+    head.style.left = share(now) * 100 + "%";
+  });
+  return head;
+}
 // A picture with axes; with a sound, pressing it plays from there and a playhead crosses it.
 function figure({ file, alt, sound, seconds, curve, big }) {
   const plot = h("div", { class: "plot" + (P.square ? " aspect" : ""), style: P.square ? { "aspect-ratio": `${P.columns}/${P.rows}` } : null }, image(file, alt));
   const read = h("span", {}, big ? axisTitle(X) : shortTitle(X));
   if (sound) {
-    const head = h("div", { class: "head", hidden: true });
-    plot.append(head);
-    player.spots.add((current, now) => {
-      head.hidden = current !== sound || (audio.paused && !now) || audio.ended;
-      head.style.left = share(now) * 100 + "%";
-    });
+    plot.append(playhead(sound));
     plot.style.cursor = "pointer";
     plot.addEventListener("click", (event) => {
       const box = plot.getBoundingClientRect();
@@ -154,9 +167,9 @@ function figure({ file, alt, sound, seconds, curve, big }) {
   const fig = h("div", { class: "fig" + (big ? " big" : "") + (P.square ? " aspect" : "") }, yaxis(big ? 10 : 5), plot, xaxis(big ? 9 : 4),
     big && P.flat && h("div", { class: "colours", "aria-hidden": "true" }, h("i", { class: "ramp" }), h("span", {}, ends().reverse().map((t) => h("span", {}, t)))),
     h("div", { class: "units" }, h("span", {}, big ? axisTitle(Y) : shortTitle(Y)), read));
-  if (curve) fig.append(...curve);
-  return fig;
+  return add(fig, curve);
 }
+const silence = "below −60 dBFS; not amplified";
 const gainText = (sound) => `played at ${decibel(sound.gain)}${sound.limited ? `, peaks held ${sound.limited.toFixed(1)} dB lower` : ""}`;
 function playButton(file, sound, text, name, main) {
   if (!file || !sound) return null;

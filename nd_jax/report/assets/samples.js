@@ -2,7 +2,6 @@
 const STEPS = I.steps, SAMPLES = I.samples, LAST = STEPS.length - 1;
 const slugOf = (step) => String(step).padStart(8, "0");
 const fileOf = (step, i, end) => `${slugOf(step)}/${String(i).padStart(3, "0")}.${end}`;
-const plain = (n) => n.toLocaleString("en");
 const state = { at: LAST, shown: null, group: "", hover: null };
 
 function waveform(file, sound) {
@@ -10,20 +9,15 @@ function waveform(file, sound) {
   const x = (i) => (share(((i + 0.5) / n) * sound.seconds) * 100).toFixed(2), high = Math.max(...peaks) / 255;
   const upper = [...peaks].map((v, i) => `${x(i)} ${(50 - v / 5.1).toFixed(1)}`), lower = [...peaks].map((v, i) => `${x(i)} ${(50 + v / 5.1).toFixed(1)}`).reverse();
   const text = high ? `waveform, peak ${decibel(20 * Math.log10(high)).replace("+", "")} full scale` : "waveform, silent";
-  const head = h("div", { class: "head", hidden: true });
-  player.spots.add((current, now) => {
-    head.hidden = current !== file || (audio.paused && !now) || audio.ended;
-    head.style.left = share(now) * 100 + "%";
-  });
   return [h("div", { class: "curvey", "aria-hidden": "true" }, h("span", {}, "wave")),
-    h("div", { class: "curve wave", role: "img", "aria-label": text, title: text }, h("svg:svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" }, h("svg:path", { d: `M${upper.join("L")}L${lower.join("L")}Z` })), head)];
+    h("div", { class: "curve wave", role: "img", "aria-label": text, title: text }, drawing(trace(`M${upper.join("L")}L${lower.join("L")}Z`)), playhead(file))];
 }
 function tile(i, data) {
   const { title } = SAMPLES[i], step = STEPS[state.at], sound = I.sound ? data.sounds[i] : null, heard = sound && !sound.silent ? fileOf(step, i, "wav") : null;
-  const alt = `${title}${LAST ? ` at step ${plain(step)}` : ""}`, picture = fileOf(step, i, "png");
+  const alt = `${title}${LAST ? ` at step ${whole(step)}` : ""}`, picture = fileOf(step, i, "png");
   const node = h("li", { class: "sample", "data-sample": i }, h("h3", {}, title),
     P.square ? image(picture, alt) : figure({ file: picture, alt: `Spectrogram of ${alt}`, sound: heard, seconds: sound && sound.seconds, curve: sound && waveform(heard, sound) }),
-    sound && h("div", { class: "player" }, playButton(fileOf(step, i, "wav"), sound, "Play", title, true), h("span", { class: "soft" }, sound.silent ? "below −60 dBFS; not amplified" : `${sound.seconds.toFixed(2)} s, gain ${decibel(sound.gain)}`)));
+    sound && h("div", { class: "player" }, playButton(fileOf(step, i, "wav"), sound, "Play", title, true), h("span", { class: "soft" }, sound.silent ? silence : `${sound.seconds.toFixed(2)} s, gain ${decibel(sound.gain)}`)));
   node.addEventListener("pointerenter", () => { state.hover = node; });
   node.addEventListener("pointerleave", () => { state.hover = null; });
   return node;
@@ -33,7 +27,7 @@ const board = h("div", { class: "board" + (SAMPLES.some((one) => one.group) ? " 
 const slider = h("input", { id: "step", type: "range", min: 0, max: LAST, step: 1, value: LAST, "aria-label": "Step of the training", oninput: () => go(+slider.value) });
 const step = (by, text, name) => h("button", { class: "control square", "aria-label": name, onclick: () => go(state.at + by) }, text);
 const groups = [...new Set(SAMPLES.map((one) => one.group).filter(Boolean))];
-const filter = groups.length > 1 && h("select", { class: "control", onchange: () => { state.group = filter.value; draw(); } }, h("option", { value: "" }, "all"), groups.map((group) => h("option", { value: group }, group)));
+const filter = groups.length > 1 && choice(() => { state.group = filter.value; draw(); }, [["", "all"], ...groups.map((group) => [group, group])]);
 
 function draw() {
   const data = state.shown, focused = document.activeElement?.closest?.(".sample")?.dataset.sample;
@@ -53,8 +47,8 @@ async function go(at, first) {
   const was = playing(player.path) && player.path ? player.path.split("/")[1] : null, now = STEPS[at];
   state.at = at;
   slider.value = at;
-  slider.setAttribute("aria-valuetext", `step ${plain(now)}`);
-  told.textContent = `${plain(now)} (${at + 1} of ${STEPS.length})`;
+  slider.setAttribute("aria-valuetext", `step ${whole(now)}`);
+  told.textContent = `${whole(now)} (${at + 1} of ${STEPS.length})`;
   try {
     const [data] = await Promise.all([detail(`${slugOf(now)}/data`), ...SAMPLES.map((_, i) => { const one = new Image(); one.src = url(fileOf(now, i, "png")); return one.decode().catch(() => {}); })]);
     if (state.at !== at) return;
@@ -64,7 +58,7 @@ async function go(at, first) {
     if (!first) history.replaceState(null, "", `#/${now}`);
     if (was) { const sound = data.sounds[parseInt(was, 10)]; if (sound && !sound.silent) start(fileOf(now, parseInt(was, 10), "wav")); else stop(); }
   } catch (error) {
-    board.replaceChildren(h("p", { class: "rest" }, `Step ${plain(now)} cannot be read: ${error.message}. Keep the folder ${I.base} beside this page.`));
+    board.replaceChildren(h("p", { class: "rest" }, `Step ${whole(now)} cannot be read: ${error.message}. Keep the folder ${I.base} beside this page.`));
   }
 }
 function wanted() {
@@ -74,7 +68,7 @@ function wanted() {
 
 const KEYS = [["← → ↑ ↓", "move between samples"], ...(I.sound ? [["space", "play or stop the sample under the pointer or in focus"]] : []), ...(LAST ? [["[ ]", "earlier or later step; a sound that plays goes on with that step's"]] : []), ["t", "dark or light"], ["?", "these keys"], ["esc", "close, stop"]];
 bar(KEYS, h("nav", { "aria-label": "Where you are" }, h("a", { href: "#/", "aria-current": "page" }, I.title)));
-main.append(h("h1", {}, I.title), ...[I.about && h("p", { class: "lead" }, I.about)].filter(Boolean),
+add(main, h("h1", {}, I.title), I.about && h("p", { class: "lead" }, I.about),
   h("div", { class: "tools", id: "steps" }, LAST > 0 && h("div", { class: "stepper" }, h("label", { for: "step" }, "Step"), step(-1, "‹", "Earlier step ([)"), slider, step(1, "›", "Later step (])"), told),
     filter && h("label", {}, "Class", filter), h("span", { class: "end" }, scaleLine() || "")), board);
 

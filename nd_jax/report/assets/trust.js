@@ -36,7 +36,7 @@ function trustCard(entry, data, ref) {
   if (!entry.trust) return null;
   const why = h("p", { class: "why soft", id: "why", "aria-live": "polite" }, "Point at a line, or move to it with the tab key, to read what it means.");
   const lines = trustLines(entry.trust, data.trust, ref);
-  return h("section", { class: "trust" }, h("h2", {}, "How far to believe it"),
+  return section("trust", "How far to believe it",
     h("ul", {}, lines.map((line) => {
       const tell = () => { why.textContent = line.why; for (const each of why.parentNode.querySelectorAll(".ask")) each.setAttribute("aria-current", String(each === ask)); };
       const ask = h("button", { class: "ask", "aria-describedby": "why", onpointerenter: tell, onfocus: tell, onclick: tell },
@@ -48,12 +48,9 @@ function trustCard(entry, data, ref) {
 function preferences(entry, ref) {
   const rows = entry.trust && entry.trust.preferences;
   if (!rows) return null;
-  return h("section", { class: "panel wide" }, h("h2", {}, "Its other preferences"),
-    h("p", { class: "soft" }, `Other starts found ${rows.length > 1 ? "other things" : "another thing"} that this unit responds to.`),
-    h("ol", { class: "naturals others" }, rows.map((one) => {
-      const file = `${ref.layer.slug}/${ref.key}.p${one.number}`, name = `preference ${one.number + 1}`, heard = one.sound && !one.sound.silent;
-      return h("li", {}, h("h3", {}, name), h("p", { class: "soft" }, `score ${num(one.score)}${heard ? `, gain ${decibel(one.sound.gain)}` : ""}`),
-        figure({ file: file + ".png", alt: `Optimised input, ${name}`, sound: heard ? file + ".wav" : null, seconds: heard && one.sound.seconds }),
-        one.sound && h("div", { class: "player" }, playButton(file + ".wav", one.sound, "Play", name)));
+  return section("panel wide", "Its other preferences", soft(`Other starts found ${rows.length > 1 ? "other things" : "another thing"} that this unit responds to.`),
+    h("ol", { class: "naturals others" }, rows.map(({ number, sound, score }) => {
+      const title = `preference ${number + 1}`;
+      return specimen({ file: `${stem(ref)}.p${number}`, sound, title, alt: `Optimised input, ${title}` }, `score ${num(score)}${gainOf(sound)}`);
     })));
 }

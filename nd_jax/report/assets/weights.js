@@ -11,13 +11,9 @@ function weightsText(w, at) {
   const [most, least] = w.extremes[at];
   return `Largest ${num(most[0])} at ${where(most)}; smallest ${num(least[0])} at ${where(least)}.`;
 }
-function weightsFigure(w, file, at, name) {
-  return h("div", { class: "fig weighed" + (w.square ? " aspect" : "") },
-    h("div", { class: "yaxis", "aria-hidden": "true" }, w.y.ticks.map(([share, text]) => h("span", { style: { top: 100 * share + "%" } }, text))),
-    h("div", { class: "plot", role: "img", "aria-label": `Weights of ${name}. ${weightsText(w, at)}` }, weightsTile(w, file, at)),
-    h("div", { class: "xaxis", "aria-hidden": "true" }, w.x.ticks.map(([share, text]) => h("span", { style: { left: 100 * share + "%" } }, text))),
-    h("div", { class: "units" }, h("span", {}, w.y.title), h("span", {}, w.x.title)));
-}
+const tileFigure = (w, file, at, kind, alt) => h("div", { class: "fig" + kind }, axis("yaxis", "top", w.y.ticks),
+  h("div", { class: "plot", role: "img", "aria-label": alt }, weightsTile(w, file, at)), axis("xaxis", "left", w.x.ticks), h("div", { class: "units" }, h("span", {}, w.y.title), h("span", {}, w.x.title)));
+const weightsFigure = (w, file, at, name) => [tileFigure(w, file, at, " weighed" + (w.square ? " aspect" : ""), `Weights of ${name}. ${weightsText(w, at)}`), soft(weightsText(w, at))];
 function weightsWords(w) {
   const way = w.towards === "input" ? "the network's input" : "the network's output", chain = w.through.join(", ");
   const what = w.through.length === 1 ? (w.towards === "input" ? `The filters of ${chain}, as they stand.` : `What ${chain} makes of a unit.`)
@@ -32,8 +28,9 @@ function weightsPanel(w, slug, link) {
     if (at === current) return;
     current = at;
     const unit = w.units[at], sound = w.sounds[unit];
-    beside.replaceChildren(...[h("h3", {}, link ? h("a", { href: link(unit) }, `unit ${unit}`) : `unit ${unit}`), weightsFigure(w, file, at, `unit ${unit}`), h("p", { class: "soft" }, weightsText(w, at)),
-      sound && h("div", { class: "player" }, playButton(`${slug}/weights.${unit}.wav`, sound, "Play", `the weights of unit ${unit}`), h("span", { class: "soft" }, w.signed ? "what adds, as sound" : "as sound"))].filter(Boolean));
+    beside.replaceChildren();
+    add(beside, h("h3", {}, link ? h("a", { href: link(unit) }, `unit ${unit}`) : `unit ${unit}`), ...weightsFigure(w, file, at, `unit ${unit}`),
+      sound && h("div", { class: "player" }, playButton(`${slug}/weights.${unit}.wav`, sound, "Play", `the weights of unit ${unit}`), h("span", { class: "soft" }, w.signed ? "what adds, as sound" : "as sound")));
     for (const [k, button] of tiles.entries()) button.setAttribute("aria-pressed", String(k === at));
   };
   const tiles = w.units.map((unit, at) => h("button", { class: "wface control", "aria-label": `Weights of unit ${unit}`, title: `unit ${unit}`, onclick: () => show(at), onfocus: () => show(at), onpointerenter: () => show(at) }, weightsTile(w, file, at)));
@@ -43,15 +40,15 @@ function weightsPanel(w, slug, link) {
 function weightsSection(layer) {
   const w = layer.weights;
   if (!w) return null;
-  const section = h("details", { class: "wsection", ontoggle: () => { if (section.open && section.children.length < 3) section.append(weightsPanel(w, layer.slug, (unit) => layer.at.has(String(unit)) ? path(layer.name, unit) : path(layer.name))); } },
-    h("summary", {}, w.through.length === 1 && w.towards === "input" ? "Filters" : "Composed weights"), h("p", { class: "soft" }, weightsWords(w)));
-  return section;
+  const fold = h("details", { class: "wsection", ontoggle: () => { if (fold.open && fold.children.length < 3) fold.append(weightsPanel(w, layer.slug, (unit) => layer.at.has(String(unit)) ? path(layer.name, unit) : path(layer.name))); } },
+    h("summary", {}, w.through.length === 1 && w.towards === "input" ? "Filters" : "Composed weights"), soft(weightsWords(w)));
+  return fold;
 }
 function weightsOf(ref) {
   const w = ref.layer.weights, unit = ref.layer.unit[ref.i], at = w && unit >= 0 ? w.units.indexOf(unit) : -1;
   if (at < 0) return null;
   const sound = w.sounds[unit], file = `${ref.layer.slug}/weights.png`;
-  return h("section", { class: "panel" }, h("h2", {}, w.through.length === 1 && w.towards === "input" ? "Its filter" : "Its composed weights"), h("p", { class: "soft" }, weightsWords(w)),
-    weightsFigure(w, file, at, `unit ${unit}`), h("p", { class: "soft" }, weightsText(w, at)),
+  return section("panel", w.through.length === 1 && w.towards === "input" ? "Its filter" : "Its composed weights", soft(weightsWords(w)),
+    weightsFigure(w, file, at, `unit ${unit}`),
     sound && h("div", { class: "player" }, playButton(`${ref.layer.slug}/weights.${unit}.wav`, sound, "Play the weights", `the weights of unit ${unit}`)));
 }
