@@ -28,6 +28,7 @@ import numpy as np
 from nd_jax import runtime
 from nd_jax.experiments.benchmarks.attribution_cases import PASSES, AttributionCase, cases, ours
 from nd_jax.experiments.benchmarks.tables import (
+    BenchmarkConfig,
     Row,
     Section,
     limit_threads,
@@ -46,21 +47,11 @@ _TITLES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(BenchmarkConfig):
     """What to measure."""
 
     only: tuple[Literal["one", "many", "large"], ...] = ("one", "many", "large")
     """Clips and windows."""
-    threads: int = 2
-    """Processor cores for each contender; 0 for all."""
-    repeats: int = 3
-    """Turns of each contender; the median counts."""
-    out: pathlib.Path | None = None
-    """Write all figures to this JSON file."""
-    write: pathlib.Path | None = None
-    """Bring the tables in attribution.md of this folder of documents up to date."""
-    tiny: bool = False
-    """Tiny sizes: a check that everything runs. The figures mean nothing."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import json
 import math
 import pathlib
@@ -29,6 +30,7 @@ import numpy as np
 import nd_jax as nd
 from nd_jax import runtime
 from nd_jax.experiments.benchmarks.tables import (
+    BenchmarkConfig,
     Row,
     Section,
     limit_threads,
@@ -46,25 +48,15 @@ _CLIPS, _CONCEPTS, _UNITS = 2_000, 50, 55_346
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(BenchmarkConfig):
     """What to measure."""
 
     only: tuple[Literal["similarity", "memory", "recording"], ...] = ("similarity", "memory", "recording")
     """Parts."""
-    threads: int = 2
-    """Processor cores for each contender; 0 for all."""
-    repeats: int = 3
-    """Turns of each contender; the median counts."""
     units: int = _UNITS
     """Units of the large matrix; AND's own way always has 500."""
     ast_clips: int = 16
     """Clips that the published AST is shown; a clip takes seconds."""
-    out: pathlib.Path | None = None
-    """Write all figures to this JSON file."""
-    write: pathlib.Path | None = None
-    """Bring the tables in dissection.md of this folder of documents up to date."""
-    tiny: bool = False
-    """Tiny sizes: a check that everything runs. The figures mean nothing."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -230,17 +222,20 @@ def _recorded(network: Network, layers: list[str], pool: str, clips: int, turns:
     inputs = generator.uniform(0, 1, (clips, *network.input.shape)).astype(np.float32)
     batch = 8
     with tempfile.TemporaryDirectory() as scratch:
-        folder = pathlib.Path(scratch) / "record"
+        # A record of its own each time: to remove an old one takes longer than to write a small one.
+        folders = (pathlib.Path(scratch) / f"record{turn}" for turn in itertools.count())
+        latest = pathlib.Path(scratch)
 
-        def record(count: int = clips) -> Any:
-            return nd.dissect.record(
+        def record(count: int = clips) -> None:
+            nonlocal latest
+            latest = next(folders)
+            nd.dissect.record(
                 network,
                 inputs=inputs[:count],
                 layers=layers,
-                folder=folder,
+                folder=latest,
                 pool=pool,
                 batch_size=batch,
-                resume=False,
                 progress=False,
             )
 
@@ -251,8 +246,8 @@ def _recorded(network: Network, layers: list[str], pool: str, clips: int, turns:
         record(batch)
         forward(batch)
         seconds = race({"record": record, "forward": forward}, turns)
-        found = nd.dissect.open_record(folder)
-        size = sum(path.stat().st_size for path in (folder / "activations").rglob("*") if path.is_file())
+        found = nd.dissect.open_record(latest)
+        size = sum(path.stat().st_size for path in (latest / "activations").rglob("*") if path.is_file())
         units = sum(found.units.values())
     rates = {"recorded": clips / seconds["record"], "forward": clips / seconds["forward"]}
     return {**rates, "bytes": size, "units": units, "clips": clips, "batches": math.ceil(clips / batch)}

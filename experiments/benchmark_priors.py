@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import pathlib
 import sys
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -23,6 +22,7 @@ import numpy as np
 from nd_jax import runtime
 from nd_jax.experiments.benchmarks.prior_cases import PriorCase, prior_cases
 from nd_jax.experiments.benchmarks.tables import (
+    BenchmarkConfig,
     Row,
     Section,
     race,
@@ -37,21 +37,11 @@ _SAMPLE = 4
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(BenchmarkConfig):
     """What to measure."""
 
     only: tuple[Literal["mnist", "digits"], ...] = ("mnist", "digits")
     """Pairs of a generator and a classifier."""
-    threads: int = 2
-    """Processor cores for each contender; 0 for all."""
-    repeats: int = 3
-    """Turns of each contender; the median counts."""
-    out: pathlib.Path | None = None
-    """Write all figures to this JSON file."""
-    write: pathlib.Path | None = None
-    """Bring the tables in generator_priors.md of this folder of documents up to date."""
-    tiny: bool = False
-    """Tiny sizes: a check that everything runs. The figures mean nothing."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

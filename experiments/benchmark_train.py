@@ -29,6 +29,7 @@ from nd_jax import runtime
 from nd_jax.experiments.benchmarks.accelerator import peak_operations
 from nd_jax.experiments.benchmarks.gan_cases import GanCase, Ours, gan_cases
 from nd_jax.experiments.benchmarks.tables import (
+    BenchmarkConfig,
     Row,
     Section,
     limit_threads,
@@ -43,23 +44,15 @@ _TRAININGS = {"dcgan": ("200 epochs of DCGAN", 200 * 187), "wgan": ("100 epochs 
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(BenchmarkConfig):
     """What to measure."""
 
     only: tuple[Part, ...] = ("dcgan", "wgan", "wavegan", "mel", "devices", "accelerator")
     """Parts to run."""
-    threads: int = 2
-    """Processor cores for each contender; 0 for all."""
     repeats: int = 7
     """Turns of each contender; the median counts."""
-    out: pathlib.Path | None = None
-    """Write all figures to this JSON file."""
-    write: pathlib.Path | None = None
-    """Bring the tables of this folder of documents up to date."""
     trace: pathlib.Path | None = None
     """Also write a profiler's trace of ten steps of each comparison into this folder."""
-    tiny: bool = False
-    """Tiny sizes: a check that everything runs. The figures mean nothing."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

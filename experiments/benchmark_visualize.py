@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import pathlib
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +25,7 @@ from nd_jax.experiments.benchmarks import scale, whole
 from nd_jax.experiments.benchmarks.accelerator import accelerator
 from nd_jax.experiments.benchmarks.cases import Case, discriminator_case, googlenet_case, mel_case
 from nd_jax.experiments.benchmarks.tables import (
+    BenchmarkConfig,
     Row,
     Section,
     race,
@@ -37,7 +37,7 @@ Part = Literal["import", "discriminator", "mel", "googlenet", "digits", "sweep",
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(BenchmarkConfig):
     """What to measure."""
 
     only: tuple[Part, ...] = (
@@ -52,16 +52,6 @@ class Config:
         "accelerator",
     )
     """Parts to run."""
-    threads: int = 2
-    """Processor cores for each contender; 0 for all."""
-    repeats: int = 3
-    """Turns of each contender; the median counts."""
-    out: pathlib.Path | None = None
-    """Write all figures to this JSON file."""
-    write: pathlib.Path | None = None
-    """Bring the tables and the plot of this folder of documents up to date."""
-    tiny: bool = False
-    """Tiny sizes: a check that everything runs. The figures mean nothing."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

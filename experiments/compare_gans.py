@@ -10,13 +10,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import nd_jax as nd
 from nd_jax.report.curves import curves
-from nd_jax.runtime import MissingExtraError, command_line
+from nd_jax.runtime import script
 
 _FIGURES = ("confident", "inception_score", "rarest_class", "kernel_distance")
 
@@ -35,13 +34,7 @@ class Settings:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    settings = command_line(Settings, arguments, __doc__)
-    try:
-        run(settings)
-    except (ValueError, OSError, MissingExtraError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return script(Settings, run, arguments, __doc__, tell=None)
 
 
 def run(settings: Settings) -> list[dict[str, Any]]:

@@ -20,8 +20,9 @@ import jax
 import numpy as np
 
 import nd_jax as nd
-from nd_jax.experiments.invariance import DataSet, natural_inputs
-from nd_jax.runtime import command_line, enable_compilation_cache
+from nd_jax.data.loading import DataSet
+from nd_jax.experiments.invariance import natural_inputs
+from nd_jax.runtime import script
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,14 +55,7 @@ class Settings:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    settings = command_line(Settings, arguments, __doc__)
-    enable_compilation_cache()
-    try:
-        run(settings)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return script(Settings, run, arguments, __doc__, tell=None)
 
 
 def run(settings: Settings) -> list[dict[str, Any]]:

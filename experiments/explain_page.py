@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -155,7 +156,7 @@ def _table(page: Leaflet, told: Mapping[str, Any], settings: Any, unit: bool, he
     """How well every method serves, over all sounds."""
     sides = ["activation by the marked part alone", "by the rest"]
     classes = ["the marked part alone is recognised", "the rest is"]
-    written = _number if unit else _share
+    written = _number if unit else functools.partial(proportions.in_words, digits=0)
     whole = [[_WHOLE[hears], _number(told["whole"]), "", "", ""]] if unit else []
     page.table(
         ["method", *(sides if unit else classes), "area under deletion", "under insertion"],
@@ -352,10 +353,6 @@ def _mean(values: Sequence[float]) -> dict[str, float]:
     draws = array[np.random.default_rng(0).integers(0, len(array), (2000, len(array)))].mean(axis=1)
     low, high = np.quantile(draws, [0.025, 0.975])
     return {"value": float(array.mean()), "low": float(low), "high": float(high)}
-
-
-def _share(told: Mapping[str, float]) -> str:
-    return f"{100 * told['value']:.0f} % ({100 * told['low']:.0f} to {100 * told['high']:.0f})"
 
 
 def _number(told: Mapping[str, float] | None) -> str:

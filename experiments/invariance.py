@@ -16,18 +16,18 @@ import math
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
 
 import nd_jax as nd
 from nd_jax import transforms
+from nd_jax.data.loading import DataSet
 from nd_jax.network import digest
-from nd_jax.runtime import command_line, enable_compilation_cache, require
+from nd_jax.runtime import require, script
 
 RED = "#c03020"
-DataSet = Literal["audio_folder", "spoken_digits", "instrument_notes", "nsynth", "esc10", "esc50", "mnist"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,14 +77,7 @@ class Sweep:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    settings = command_line(Settings, arguments, __doc__)
-    enable_compilation_cache()
-    try:
-        run(settings)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return script(Settings, run, arguments, __doc__, tell=None)
 
 
 def run(settings: Settings) -> dict[str, Any]:

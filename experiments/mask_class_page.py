@@ -126,7 +126,10 @@ def write(network: nd.Network, found: Sequence[Masked], settings: Any) -> pathli
                     f"{100 * each['median']:.0f} % ({100 * each['quarter']:.0f} to {100 * each['three_quarters']:.0f})"
                     for each in (told["kept"], told["kept_of_what_sounds"])
                 ),
-                *(_share(told[name]) for name in ("kept_recognised", "removed_recognised", "moved_recognised")),
+                *(
+                    proportions.in_words(told[name], 0)
+                    for name in ("kept_recognised", "removed_recognised", "moved_recognised")
+                ),
             ]
         ],
     )
@@ -164,10 +167,6 @@ def write(network: nd.Network, found: Sequence[Masked], settings: Any) -> pathli
 def _quartiles(values: np.ndarray) -> dict[str, float]:
     quarter, median, three_quarters = (float(value) for value in np.quantile(values, [0.25, 0.5, 0.75]))
     return {"median": median, "quarter": quarter, "three_quarters": three_quarters}
-
-
-def _share(told: dict[str, Any]) -> str:
-    return f"{100 * told['value']:.0f} % ({100 * told['low']:.0f} to {100 * told['high']:.0f})"
 
 
 def _figure(width: float, height: float) -> Any:

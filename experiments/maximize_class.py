@@ -5,10 +5,11 @@
     python experiments/maximize_class.py --generator my_wavegan --seeds 20 --conditions none
 
 The objective, optimizer and schedule are those of "Activation Maximization with a Prior in Speech Data" (2021), for all
-classes and 100 seeds at once (`nd.visualize.maximize_classes`). The first command takes about 20 minutes on 2 idle
-cores (3 conditions x 10 classes x 100 seeds), the second 5. Expect, over all classes, of the first: recognised 98 %
-before and 100 % after where the GAN is asked for the class itself, 0 and 43 % where it is asked for another one, 10 and
-99 % for a free mixture; of the second 10 and 66 % (docs/generator_priors.md).
+classes and 100 seeds at once (`nd.visualize.maximize_classes`), but that latents keep their usual length; with
+--no-project they are free, as in the source. The first command takes about 20 minutes on 2 idle cores (3 conditions x
+10 classes x 100 seeds), the second 5. Expect, over all classes, of the second recognised 10 % before and 70 % after
+(66 % with --no-project); with --no-project of the first 98 and 100 % where the GAN is asked for the class itself, 0 and
+43 % where it is asked for another one, 10 and 99 % for a free mixture (docs/generator_priors.md).
 
 A part of the seeds that is done is kept in OUT/results and never done again: run the same command after Ctrl-C or a
 kill, or with more seeds, and it goes on. OUT/index.html is the page, OUT/trajectories the same lanes at every snapshot,
@@ -45,7 +46,7 @@ class Settings:
     generator: str = "checkpoints/conditional_mel_gan"
     """A generator whose output the classifier can take, or that can be converted (docs/parameterizations.md)."""
     classes: tuple[str, ...] = ()
-    """Names or numbers of classes; by default all."""
+    """Names or numbers of classes, of pitches MIDI numbers; by default all."""
     part: str | None = None
     """Which output, for a classifier with several."""
     conditions: tuple[str, ...] = ()
@@ -60,12 +61,14 @@ class Settings:
     """Updates; snapshots follow the source's schedule."""
     others: float = 1.0
     """How much the mean of the other classes counts."""
-    l2: float = 100.0
-    """Of the squared length of the latent, over the number of values of the input."""
-    l1: float = 0.0
-    """Of the sum of its absolute values, likewise."""
-    project: bool = False
-    """Keep latents at the length they were trained with, instead of the penalty; of a GANSynth they always are."""
+    project: bool = True
+    """Keep latents where training had them: at their usual length, or inside -1 ... 1. The source does not: with
+    --no-project, or with a price on the length, they are free."""
+    l2: float | None = None
+    """The price of the squared length of a free latent, over the number of values of the input; 100 in the source and
+    where latents are free and nothing is said."""
+    l1: float | None = None
+    """The price of the sum of its absolute values, likewise; 0 in the source."""
     learning_rate: float = 0.01
     """Of the first step."""
     out: pathlib.Path = pathlib.Path("out/maximize_class")
@@ -85,10 +88,13 @@ def run(settings: Settings) -> pathlib.Path:
         if getattr(settings, name) < least:
             raise ValueError(f"{name} must be {least} or more, got {getattr(settings, name)}")
     network, generator = nd.load(settings.network), nd.load(settings.generator)
-    targets = by_class.class_indices(network, _given(settings.classes), settings.part)
+    names = by_class.class_names(network, settings.part)
+    targets = by_class.class_indices(network, generators.named_numbers(names, settings.classes) or None, settings.part)
     asked = settings.conditions or (("target", "another", "free") if generators.classes_of(generator) else ("none",))
     conditions = [by_class.check_condition(network, generator, each, targets, settings.part) for each in asked]
-    settings = dataclasses.replace(settings, project=settings.project or by_class.keeps_length(generator))
+    asked_to = None if settings.project else False
+    kept, l2, l1 = by_class.price_of_length(asked_to, settings.l2, settings.l1)
+    settings = dataclasses.replace(settings, project=kept, l2=l2, l1=l1)
     _claim(settings, network, generator, targets)
 
     # The sweep: parts of the seeds, each on disk before the next begins.
@@ -106,10 +112,6 @@ def run(settings: Settings) -> pathlib.Path:
             seconds += found[condition].seconds
     print(f"swept in {time.perf_counter() - began:.0f} s, {seconds:.0f} s of optimising in all", flush=True)
     return page.write(network, generator, found, settings)
-
-
-def _given(classes: tuple[str, ...]) -> list[int | str] | None:
-    return [int(name) if name.isdecimal() else name for name in classes] or None
 
 
 def _claim(settings: Settings, network: nd.Network, generator: nd.Network, targets: np.ndarray) -> None:
@@ -174,9 +176,7 @@ def _optimised(
         condition=condition,
         part=settings.part,
         others=settings.others,
-        l2=settings.l2,
-        l1=settings.l1,
-        project=settings.project,
+        **({"project": True} if settings.project else {"project": False, "l2": settings.l2, "l1": settings.l1}),
         learning_rate=settings.learning_rate,
         steps=settings.steps,
         progress=False,

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import nd_jax as nd
@@ -21,6 +22,7 @@ from nd_jax.report.sheets import compose, replace
 from nd_jax.runtime import require
 from nd_jax.visualize import classes as by_class
 from nd_jax.visualize.parameterizations import norm_percentile
+from nd_jax.visualize.parameterizations.latents import projected
 
 # Wong 2011, "Points of view: Color blindness": told apart by everybody, and by their dashes too.
 _LINES = (("#0072b2", "-"), ("#d55e00", "--"), ("#009e73", "-."))
@@ -77,12 +79,9 @@ class Condition:
         label = np.asarray(result.parameters.get("label", np.zeros((len(z), 0))), np.float32)
         if label.shape[1] and not np.all(label.max(axis=1) == 1):
             label = np.asarray(jax.nn.softmax(label, axis=1))
-        end = start = np.asarray(result.norm_percentile())
-        if not settings.project:
-            latent = generators.latent_of(generator)
-            start = norm_percentile(
-                by_class.starts(latent, jax.random.key(settings.seed), result.replicates), latent.law
-            )
+        latent = generators.latent_of(generator)
+        begun = jnp.asarray(result.way["z"][0])
+        start = norm_percentile(projected(begun, latent) if settings.project else begun, latent.law)
         kept = np.flatnonzero(result.replicates < settings.shown)
         return Condition(
             targets=np.tile(targets, len(z) // len(targets)),
@@ -92,7 +91,7 @@ class Condition:
             moments=np.asarray(result.snapshot_steps),
             chances=chances.reshape(*pictures.shape[:2], -1).astype(np.float32),
             scores=np.asarray(result.history),
-            percentile=np.stack([start, end]),
+            percentile=np.stack([start, np.asarray(result.norm_percentile())]),
             shown=kept,
             pictures=pictures[:, kept],
             free_z=np.asarray(result.way["z"])[:, kept],
@@ -198,9 +197,10 @@ def write(network: nd.Network, generator: nd.Network, found: Mapping[str, Condit
         out,
         f"Classes maximised: {title}",
         "Each class of the classifier is climbed through the latent of the generator: its logit minus the mean of the "
-        f"others, minus {settings.l2:g} ‖z‖² / D"
-        + (f" and {settings.l1:g} ‖z‖₁ / D" if settings.l1 else "")
-        + (", z kept at its usual length" if settings.project else "")
+        "others"
+        + (f", minus {settings.l2:g} ‖z‖² / D" if settings.l2 else "")
+        + (f", minus {settings.l1:g} ‖z‖₁ / D" if settings.l1 else "")
+        + (f", z kept {_where(generator)}" if settings.project else "")
         + f". {settings.steps} steps, snapshots at {', '.join(map(str, moments))}. Before is the generator's own "
         "sample of the same latent and class; after is the last snapshot. Intervals are 95 %.",
     )
@@ -221,6 +221,11 @@ def write(network: nd.Network, generator: nd.Network, found: Mapping[str, Condit
     _trajectories(found, names, domain, out / "trajectories", title, heard)
     sheet.link("figures.json", "All numbers")
     return sheet.finish()
+
+
+def _where(generator: nd.Network) -> str:
+    uniform = generators.latent_of(generator).law == "uniform"
+    return "inside −1 … 1, where training had it" if uniform else "at its usual length ‖z‖ = √d"
 
 
 def _own(generator: nd.Network, name: str, lanes: Condition, settings: Any) -> own_sound.Heard:

@@ -31,7 +31,7 @@ from nd_jax.bench import (
     visualization,
 )
 from nd_jax.bench.chapter import Chapter, Tell
-from nd_jax.runtime import command_line, enable_compilation_cache
+from nd_jax.runtime import script
 
 Name = Literal["visualization", "attribution"]
 
@@ -54,17 +54,9 @@ class Settings:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status, which is 0 also when a requirement is not met."""
-    settings = command_line(Settings, arguments, __doc__)
-    enable_compilation_cache()
     given = sys.argv[1:] if arguments is None else arguments
     command = " ".join(["python experiments/truth_bench.py", *map(shlex.quote, given)])
-    try:
-        index = run(settings, command)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"open {index}")
-    return 0
+    return script(Settings, lambda settings: run(settings, command), arguments, __doc__)
 
 
 def run(settings: Settings, command: str = "python experiments/truth_bench.py") -> pathlib.Path:

@@ -20,9 +20,10 @@ import jax
 import numpy as np
 
 import nd_jax as nd
+from nd_jax.data.loading import DataSet
 from nd_jax.experiments import visualize
 from nd_jax.experiments.visualize_cards import natural_inputs
-from nd_jax.runtime import command_line, enable_compilation_cache, require
+from nd_jax.runtime import require, script
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Settings:
     """Optimizer steps for each unit and candidate."""
     data_dir: pathlib.Path | None = None
     """Natural recordings; by default samples of a generator or the procedural sound bank."""
-    data_set: visualize.DataSet = "audio_folder"
+    data_set: DataSet = "audio_folder"
     """How to read data_dir."""
     clips: int = 1024
     """At most so many natural inputs."""
@@ -53,15 +54,7 @@ class Settings:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    settings = command_line(Settings, arguments, __doc__)
-    enable_compilation_cache()
-    try:
-        path = run(settings)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"nd.tuning.load({str(path)!r})")
-    return 0
+    return script(Settings, run, arguments, __doc__, tell=lambda path: f"nd.tuning.load({str(path)!r})")
 
 
 def run(settings: Settings) -> pathlib.Path:

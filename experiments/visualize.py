@@ -12,6 +12,7 @@ atlas of what there is.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 import shlex
 import sys
@@ -23,29 +24,15 @@ import jax
 import numpy as np
 
 import nd_jax as nd
+from nd_jax.data.loading import DataSet
 from nd_jax.experiments import visualize_generator
 from nd_jax.experiments.visualize_cards import Judge
 from nd_jax.experiments.visualize_history import course, history_of
 from nd_jax.experiments.visualize_natural import natural_sounds as _natural
 from nd_jax.network import digest
-from nd_jax.runtime import command_line, enable_compilation_cache, nearest
+from nd_jax.runtime import nearest, script
 from nd_jax.visualize import asking, manifest, optimizers
 from nd_jax.visualize.result import slug
-
-DataSet = Literal[
-    "audio_folder",
-    "spoken_digits",
-    "emodb",
-    "ravdess",
-    "tess",
-    "instrument_notes",
-    "nsynth",
-    "esc10",
-    "esc50",
-    "urbansound8k",
-    "gtzan",
-    "mnist",
-]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,15 +99,7 @@ class Settings:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    settings = command_line(Settings, arguments, __doc__)
-    enable_compilation_cache()
-    try:
-        index = run(settings, command=_command(arguments))
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"open {index}")
-    return 0
+    return script(Settings, functools.partial(run, command=_command(arguments)), arguments, __doc__)
 
 
 def run(settings: Settings, *, command: str | None = None) -> pathlib.Path:

@@ -56,23 +56,29 @@ def command_line(settings: Any, arguments: Sequence[str] | None, description: st
     return tyro.cli(settings, args=arguments, description=description)
 
 
+def _open(page: Any) -> str:
+    return f"open {page}"
+
+
 def script(
     settings: Any,
-    run: Callable[[Any], pathlib.Path],
+    run: Callable[[Any], Any],
     arguments: Sequence[str] | None,
     description: str | None,
     *,
+    tell: Callable[[Any], str] | None = _open,
     resumes: bool = False,
 ) -> int:
-    """A script that makes a page: reads its command line, runs it and says where the page is.
+    """What a script's `main` does: reads its command line, runs it and says what came of it.
 
     What goes wrong is one sentence on standard error.
 
     Args:
       settings: as `command_line`.
-      run: settings -> the page to open.
+      run: settings -> what was made, such as the page to open.
       arguments: as `command_line`.
       description: as `command_line`.
+      tell: what was made -> the last words; by default those that open a page, None for scripts that have said it all.
       resumes: whether the same command goes on after Ctrl-C.
 
     Returns:
@@ -81,14 +87,15 @@ def script(
     given = command_line(settings, arguments, description)
     enable_compilation_cache()
     try:
-        page = run(given)
+        made = run(given)
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted" + ": the same command goes on" * resumes, file=sys.stderr)
         return 130
-    print(f"open {page}")
+    if tell is not None:
+        print(tell(made))
     return 0
 
 

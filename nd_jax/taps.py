@@ -5,8 +5,9 @@ one forward pass has a second layer `"block1/conv#2"`; a module that returns a t
 `"cell[0]"` or `"heads[pitch]"`. The unit axis of a layer is its last.
 
 Reading goes through Flax's `intermediates` collection (values collected in a closure would leak tracers out of
-`nn.remat`), overwriting through `nn.intercept_methods`. Nothing else in the package knows about either. Compiled by
-XLA, a layer that is read early costs nothing of what comes after it.
+`nn.remat`), overwriting through `nn.intercept_methods`. Nothing else in the package knows about either, but for
+`nd_jax.layer_map`, which finds the layers. Compiled by XLA, a layer that is read early costs nothing of what comes
+after it.
 
 Layers inside `nn.scan`, `nn.RNN` or `nn.vmap` are called once for many steps and do not reach the collection, or reach
 it with the steps in front of the batch; a layer that sees frames folded into the batch mixes examples the same way.
@@ -24,9 +25,9 @@ from typing import TYPE_CHECKING, Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from nd_jax.edits import Ablate, Clamp, Edit, Insert, Scale
+from nd_jax.layer_map import OUTPUT, layer_map, leaf_names, leaf_of, name_of, path_of, split
 from nd_jax.networks.fast import fast_convolutions
 from nd_jax.runtime import nearest
 
@@ -35,26 +36,9 @@ if TYPE_CHECKING:
 
 Edits = Mapping[str, Callable[[jax.Array], jax.Array]]
 
-OUTPUT = "output"
-_LIFTED = "it is called inside nn.scan, nn.RNN, nn.vmap or another lifted loop, so one name stands for many steps"
-_NO_BATCH = (
-    "its first axis is not the batch (it runs inside a loop, or on a reshaped batch), so examples cannot be told apart"
-)
-
 
 class LayerError(ValueError):
     """A layer or unit that the network does not have; the message ends with the nearest names."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Map:
-    """What one forward pass calls: readable layers in call order, how often each path is called, and what is hidden."""
-
-    shapes: dict[str, tuple[int, ...]]
-    calls: dict[str, int]
-    hidden: dict[str, str]
-    output: Any
-    sources: dict[str, str]
 
 
 def layers(network: Network) -> dict[str, tuple[int, ...]]:
@@ -65,12 +49,12 @@ def layers(network: Network) -> dict[str, tuple[int, ...]]:
     Returns:
       {name: shape of the output for one example, without the batch axis}.
     """
-    return dict(_layer_map(network).shapes)
+    return dict(layer_map(network).shapes)
 
 
 def unreadable(network: Network) -> dict[str, str]:
     """Lists the layers that cannot be read or overwritten, {name: reason}."""
-    return dict(_layer_map(network).hidden)
+    return dict(layer_map(network).hidden)
 
 
 def units(network: Network, layer: str) -> int:
@@ -85,12 +69,26 @@ def units(network: Network, layer: str) -> int:
 def layer_shape(network: Network, layer: str) -> tuple[int, ...]:
     """The output shape of a layer for one example, (1,) for a single number.
 
-    `"output"` and `"output[part]"` are the network's own output.
+    `"output"` and `"output[part]"` are the network's own output. Everything that looks into a layer asks here first.
 
     Raises:
-      LayerError: unknown or unreadable layer, with the reason or the nearest names.
+      LayerError: unknown or unreadable layer, with the reason or the nearest names; or one that depends on the other
+        examples of the batch, so that one example alone has no value there. `read` takes these too.
     """
-    known = _layer_map(network)
+    shape = _shape_of(network, layer)
+    # Named by the module where it has such a layer, as `networks.gansynth.Discriminator`.
+    first, order = getattr(network.module, "batch_decides_from", None), list(layer_map(network).shapes)
+    if first in order and (layer not in order or order.index(layer) >= order.index(first)):
+        raise LayerError(
+            f"layer {layer!r} depends on the other examples of its batch, and alone an example is nothing that "
+            f"training saw: freeze {first!r} over batches of real ones first, dataclasses.replace(network, "
+            "module=gansynth.frozen(network.module, network.variables, batches))"
+        )
+    return shape
+
+
+def _shape_of(network: Network, layer: str) -> tuple[int, ...]:
+    known = layer_map(network)
     outputs = _output_shapes(known.output)
     if layer in known.shapes:
         shape = known.shapes[layer]
@@ -111,7 +109,7 @@ def weighted_layers(network: Network) -> dict[str, tuple[int, ...]]:
     flat = jax.tree_util.tree_leaves_with_path(network.variables.get("params", {}))
     paths = ["/".join(str(getattr(key, "key", key)) for key in keys) for keys, _ in flat]
     owners = {path.removesuffix("/kernel") for path in paths if path.endswith("/kernel")}
-    return {name: shape for name, shape in layers(network).items() if _path(name) in owners}
+    return {name: shape for name, shape in layers(network).items() if path_of(name) in owners}
 
 
 def dissected_layers(network: Network) -> tuple[str, ...]:
@@ -126,7 +124,7 @@ def dissected_layers(network: Network) -> tuple[str, ...]:
 
 def output_shapes(network: Network) -> dict[str, tuple[int, ...]]:
     """The network's own outputs, {"output" or "output[part]": shape of one example}."""
-    return _output_shapes(_layer_map(network).output)
+    return _output_shapes(layer_map(network).output)
 
 
 def outputs(network: Network) -> dict[str, str]:
@@ -134,7 +132,7 @@ def outputs(network: Network) -> dict[str, str]:
 
     An output that is worked out from layers (a softmax, a sum) has "".
     """
-    known = _layer_map(network)
+    known = layer_map(network)
     return {name: known.sources.get(name, "") for name in _output_shapes(known.output)}
 
 
@@ -155,7 +153,7 @@ def read(network: Network, x: Any, names: Iterable[str]) -> dict[str, jax.Array]
     """
     wanted = (names,) if isinstance(names, str) else tuple(names)
     for name in wanted:
-        layer_shape(network, name)
+        _shape_of(network, name)
     network.check_batch(x)
     return _read(network, x, wanted)
 
@@ -184,9 +182,9 @@ def edit(network: Network, x: Any, edits: Edits) -> Any:
 
 def check_editable(network: Network, names: Iterable[str]) -> None:
     """Raises LayerError unless every name is a layer that can be overwritten (the network's own output cannot)."""
-    known = _layer_map(network)
+    known = layer_map(network)
     for name in names:
-        layer_shape(network, name)
+        _shape_of(network, name)
         if name not in known.shapes:
             raise LayerError(f"{name!r} is the network's output, not a layer; {nearest(name, known.shapes)}")
 
@@ -202,7 +200,7 @@ def edited(network: Network, edits: Sequence[Edit | tuple[str, Callable[[jax.Arr
     Raises:
       LayerError: an unknown layer, or a unit that the layer does not have.
     """
-    known = _layer_map(network)
+    known = layer_map(network)
     edits = [edits] if isinstance(edits, Edit) else list(edits)
     for item in edits:
         layer = item.layer if isinstance(item, Edit) else item[0]
@@ -219,9 +217,9 @@ def forward(
 
     `functions` run after the network's own edits. Traceable and un-jitted; names must have been checked.
     """
-    known = _layer_map(network) if (names or functions or network.edits) else None
+    known = layer_map(network) if (names or functions or network.edits) else None
     replaced = _combine(network.edits, functions or {})
-    paths = {_path(name) for name in names if not _is_output(name)}
+    paths = {path_of(name) for name in names if not _is_output(name)}
 
     def wanted(module: nn.Module, method: str) -> bool:
         return method == "__call__" and "/".join(module.path) in paths
@@ -233,7 +231,7 @@ def forward(
     output, state = result if paths else (result, {})
     values = {}
     for name in names:
-        values[name] = _leaf(output, name[len(OUTPUT) :]) if _is_output(name) else _collected(state, name)
+        values[name] = leaf_of(output, name[len(OUTPUT) :]) if _is_output(name) else _collected(state, name)
     return output, values
 
 
@@ -246,160 +244,16 @@ def _is_output(name: str) -> bool:
     return name == OUTPUT or name.startswith(OUTPUT + "[")
 
 
-def _split(name: str) -> tuple[str, int, str]:
-    """Takes a name apart: "a/b#2[0]" is ("a/b", 1, "[0]")."""
-    head, bracket, tail = name.partition("[")
-    path, _, call = head.partition("#")
-    return path, int(call) - 1 if call else 0, bracket + tail
-
-
-def _path(name: str) -> str:
-    return _split(name)[0]
-
-
-def _name(path: str, call: int, leaf: str) -> str:
-    return path + (f"#{call + 1}" if call else "") + leaf
-
-
-def _leaf_names(value: Any) -> list[tuple[str, Any]]:
-    """The leaves of a layer's output with their suffixes: ("", array) for an array, ("[0]", ...) for a tuple."""
-    found = []
-    for keys, leaf in jax.tree_util.tree_leaves_with_path(value):
-        suffix = "".join(f"[{getattr(key, 'key', getattr(key, 'idx', getattr(key, 'name', key)))}]" for key in keys)
-        if hasattr(leaf, "shape"):
-            found.append((suffix, leaf))
-    return found
-
-
-def _leaf(value: Any, suffix: str) -> Any:
-    return dict(_leaf_names(value))[suffix]
-
-
 def _output_shapes(output: Any) -> dict[str, tuple[int, ...]]:
-    return {OUTPUT + suffix: tuple(leaf.shape[1:]) for suffix, leaf in _leaf_names(output)}
+    return {OUTPUT + suffix: tuple(leaf.shape[1:]) for suffix, leaf in leaf_names(output)}
 
 
 def _collected(state: Mapping[str, Any], name: str) -> jax.Array:
-    path, call, suffix = _split(name)
+    path, call, suffix = split(name)
     node: Any = state["intermediates"]
     for key in path.split("/"):
         node = node[key]
-    return _leaf(node["__call__"][call], suffix)
-
-
-def _layer_map(network: Network) -> _Map:
-    examples, structure = jax.tree.flatten(network.input.abstract(1))
-    inputs = tuple((example.shape[1:], str(example.dtype)) for example in examples)
-    leaves, variables = jax.tree.flatten(network.variables)
-    signature = tuple((tuple(np.shape(leaf)), str(jnp.result_type(leaf))) for leaf in leaves)
-    return _traced_map(network.static, variables, signature, structure, inputs)
-
-
-@functools.lru_cache(maxsize=64)
-def _traced_map(
-    static: Any,
-    variables: Any,
-    signature: tuple[tuple[tuple[int, ...], str], ...],
-    structure: Any,
-    inputs: tuple[tuple[tuple[int, ...], str], ...],
-) -> _Map:
-    # Two batch sizes tell the batch axis from any other axis, whatever its length.
-    weights = jax.tree.unflatten(variables, [jax.ShapeDtypeStruct(*leaf) for leaf in signature])
-    two, three = (
-        _trace(
-            static,
-            weights,
-            jax.tree.unflatten(structure, [jax.ShapeDtypeStruct((n, *shape), kind) for shape, kind in inputs]),
-        )
-        for n in (2, 3)
-    )
-    order, output, collected, sources = two
-    others = three[2]
-    found: dict[str, tuple[int, ...]] = {}
-    calls: dict[str, int] = {}
-    hidden: dict[str, str] = {}
-    for path in order:
-        if path not in collected:
-            hidden[path] = _LIFTED
-            continue
-        call = calls.get(path, 0)
-        if call >= len(collected[path]):
-            continue
-        calls[path] = call + 1
-        pairs = zip(_leaf_names(collected[path][call]), _leaf_names(others[path][call]), strict=True)
-        for (suffix, leaf), (_, other) in pairs:
-            if _is_batched(leaf.shape, other.shape):
-                found[_name(path, call, suffix)] = tuple(leaf.shape[1:])
-            else:
-                hidden[_name(path, call, suffix)] = _NO_BATCH
-    for (suffix, leaf), (_, other) in zip(_leaf_names(output), _leaf_names(three[1]), strict=True):
-        if not _is_batched(leaf.shape, other.shape):
-            shape = f"{OUTPUT}{suffix} has shape {leaf.shape} for a batch of two"
-            raise ValueError(f"the first axis of a network's output must be the batch, but {shape}")
-    return _Map(found, calls, hidden, output, {name: layer for name, layer in sources.items() if layer in found})
-
-
-def _is_batched(two: tuple[int, ...], three: tuple[int, ...]) -> bool:
-    return two[:1] == (2,) and three[:1] == (3,) and two[1:] == three[1:]
-
-
-def _trace(
-    static: Any, weights: Any, example: Any
-) -> tuple[list[str], Any, dict[str, tuple[Any, ...]], dict[str, str]]:
-    """The paths in call order, the output, the collected calls, and the layer each output is, of one abstract pass."""
-    order: list[str] = []
-    sources: dict[str, str] = {}
-
-    def record(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
-        value = call(*args, **kwargs)
-        if context.method_name == "__call__" and context.module.path:
-            order.append("/".join(context.module.path))
-        return value
-
-    def run(variables: Any, x: Any) -> Any:
-        with nn.intercept_methods(record):
-            output, state = static.module.apply(
-                variables,
-                x,
-                capture_intermediates=lambda module, method: method == "__call__",
-                mutable=["intermediates"],
-                **dict(static.apply_kwargs),
-            )
-        sources.update(_sources(output, _flat_calls(state.get("intermediates", {}))))
-        return output, state
-
-    try:
-        output, state = jax.eval_shape(run, weights, example)
-    except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        hint = "" if static.apply_kwargs else "; eval mode is asked for by apply_kwargs, such as {'train': False}"
-        shapes = jax.tree.map(lambda leaf: leaf.shape, example)
-        raise ValueError(
-            f"{type(static.module).__name__} does not run on inputs of shape {shapes}: {reason}{hint}"
-        ) from error
-    return order, output, _flat_calls(state.get("intermediates", {})), sources
-
-
-def _sources(output: Any, collected: Mapping[str, tuple[Any, ...]]) -> dict[str, str]:
-    """The layers whose traced values are the outputs themselves."""
-    layers = {
-        id(leaf): _name(path, call, suffix)
-        for path, values in collected.items()
-        for call, value in enumerate(values)
-        for suffix, leaf in _leaf_names(value)
-    }
-    return {OUTPUT + suffix: layers[id(leaf)] for suffix, leaf in _leaf_names(output) if id(leaf) in layers}
-
-
-def _flat_calls(tree: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> dict[str, tuple[Any, ...]]:
-    found: dict[str, tuple[Any, ...]] = {}
-    for key, value in tree.items():
-        if key == "__call__" and isinstance(value, tuple):
-            if prefix:
-                found["/".join(prefix)] = value
-        elif isinstance(value, Mapping):
-            found.update(_flat_calls(value, (*prefix, key)))
-    return found
+    return leaf_of(node["__call__"][call], suffix)
 
 
 def _combine(edits: Sequence[Any], functions: Edits) -> dict[str, list[Callable[[jax.Array], jax.Array]]]:
@@ -421,7 +275,7 @@ def _interceptor(
         return
     by_call: dict[tuple[str, int], list[tuple[str, Any]]] = {}
     for name, functions in edits.items():
-        path, call, suffix = _split(name)
+        path, call, suffix = split(name)
         by_call.setdefault((path, call), []).extend((suffix, function) for function in functions)
     seen: dict[str, int] = {}
 
@@ -434,7 +288,7 @@ def _interceptor(
         index = seen.get(path, 0) % calls[path]
         seen[path] = seen.get(path, 0) + 1
         for suffix, function in by_call.get((path, index), ()):
-            value = _replace_leaf(value, suffix, function, _name(path, index, suffix))
+            value = _replace_leaf(value, suffix, function, name_of(path, index, suffix))
         return value
 
     with nn.intercept_methods(replace):
@@ -442,7 +296,7 @@ def _interceptor(
 
 
 def _replace_leaf(value: Any, suffix: str, function: Callable[[jax.Array], jax.Array], name: str) -> Any:
-    names = [item[0] for item in _leaf_names(value)]
+    names = [item[0] for item in leaf_names(value)]
     leaves, structure = jax.tree.flatten(value)
     index = names.index(suffix)
     before = leaves[index]

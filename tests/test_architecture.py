@@ -10,7 +10,8 @@ import pytest
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 # A room imports rooms of a lower level only. Rooms of one level do not know each other, but for the files that
-# together are the network: its value, its taps, its edits, its storage, and what generators take.
+# together are the network: its value, its taps and their map, its edits, its storage, and what generators
+# take.
 LEVELS = {
     "runtime": 0,
     "proportions": 0,
@@ -24,6 +25,7 @@ LEVELS = {
     "notes": 5,
     "network": 4,
     "taps": 4,
+    "layer_map": 4,
     "storage": 4,
     "importers": 5,
     "training": 5,

@@ -46,6 +46,7 @@ class PriorCase:
             key=KEY,
             seeds=self.seeds,
             steps=self.steps if steps is None else steps,
+            project=False,
             snapshots=0,
             progress=False,
         )

@@ -36,6 +36,22 @@ def peak_resident() -> int:
 
 
 @dataclasses.dataclass(frozen=True)
+class BenchmarkConfig:
+    """What every benchmark's command line takes; each adds the parts it has."""
+
+    threads: int = 2
+    """Processor cores for each contender; 0 for all."""
+    repeats: int = 3
+    """Turns of each contender; the median counts."""
+    out: pathlib.Path | None = None
+    """Write all figures to this JSON file."""
+    write: pathlib.Path | None = None
+    """Bring the tables in this folder of documents up to date."""
+    tiny: bool = False
+    """Tiny sizes: a check that everything runs. The figures mean nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Row:
     """One line of a table.
 
@@ -136,7 +152,7 @@ def limit_threads(threads: int) -> None:
 
 
 def run_parts(
-    config: Any,
+    config: BenchmarkConfig,
     parts: Mapping[str, Callable[[], Section]],
     document: str,
     finish: Callable[[Mapping[str, Section], dict[str, str]], None] | None = None,
@@ -144,7 +160,7 @@ def run_parts(
     """What all benchmarks do: runs the chosen parts, prints their tables, writes figures and documents.
 
     Args:
-      config: with `threads`, `out` and `write`.
+      config: of which `threads`, `out` and `write` are used here.
       parts: {name: what is run}, in order.
       document: the file of `config.write` whose blocks are brought up to date.
       finish: called with the sections and the blocks before these are written.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -220,27 +220,50 @@ def variants(base: Recipe, domain: LogMel, natural: np.ndarray) -> tuple[Recipe,
       domain: of the planted networks.
       natural: (n, *domain.shape) natural inputs, which the axis scale and the magnitudes are measured on.
     """
+    change = functools.partial(_changed, base)
+    generator = components(natural, domain, min(_COMPONENTS, len(natural) - 1))
+    prior, free = (parameterizations.prior(generator, project=project) for project in (True, False))
+    usual = base.transforms(domain) if base.transforms is not None else transforms.default(domain)
+    return (
+        *_parameterizations(change, domain, natural, prior, free),
+        change(
+            "automatic settings",
+            "strengths of a silence prior and of the transforms, chosen by the network's natural activations",
+            heard=natural,
+            adds=True,
+        ),
+        change("white spectrum", "1/f weights of the spectrum", parameterization=_fourier(decay=0.0)),
+        change("start 0.5", "start at -64 dB and not at -40 dB", parameterization=_fourier(start=0.5)),
+        change("start mean", "start at the mean of natural sound", parameterization=_fourier(start="mean"), adds=True),
+        *_transforms(change, domain, usual, prior),
+        *_priors(change),
+        change("no polish", "polish: the last half of the steps without transforms, cell by cell", polish=0.0),
+    )
+
+
+def _changed(base: Recipe, name: str, idea: str, **fields: Any) -> Recipe:
+    return dataclasses.replace(base, name=name, idea=idea, **fields)
+
+
+def _fourier(**fields: Any) -> Callable[[LogMel], Any]:
+    return lambda domain: dataclasses.replace(parameterizations.default(domain), **fields)  # type: ignore[type-var]
+
+
+def _parameterizations(
+    change: Callable[..., Recipe], domain: LogMel, natural: np.ndarray, prior: Any, free: Any
+) -> list[Recipe]:
     natural_scale = parameterizations.natural_scale(domain, natural).axis_scale
     maco, harmonic = parameterizations.maco(natural, domain), parameterizations.harmonic()
     picture = Image(domain.shape, domain.low, domain.high)
     painted = Painted(parameterizations.maco(natural, picture), picture)
-    generator = components(natural, domain, min(_COMPONENTS, len(natural) - 1))
-    prior, free = (parameterizations.prior(generator, project=project) for project in (True, False))
-
-    def change(name: str, idea: str, **fields: Any) -> Recipe:
-        return dataclasses.replace(base, name=name, idea=idea, **fields)
-
-    def fourier(**fields: Any) -> Callable[[LogMel], Any]:
-        return lambda domain: dataclasses.replace(parameterizations.default(domain), **fields)  # type: ignore[type-var]
-
-    found = [
+    return [
         change("pixels", "Fourier parameterization", parameterization=lambda _: parameterizations.pixels()),
-        change("no fine", "single cells move in the polish", parameterization=fourier(fine=False)),
-        change("bands", "band decorrelation", parameterization=fourier(bands="covariance"), adds=True),
+        change("no fine", "single cells move in the polish", parameterization=_fourier(fine=False)),
+        change("bands", "band decorrelation", parameterization=_fourier(bands="covariance"), adds=True),
         change(
             "axis scale",
             "frequency scale per axis, from natural sound",
-            parameterization=fourier(axis_scale=natural_scale),
+            parameterization=_fourier(axis_scale=natural_scale),
             adds=True,
         ),
         change(
@@ -268,33 +291,23 @@ def variants(base: Recipe, domain: LogMel, natural: np.ndarray) -> tuple[Recipe,
             parameterization=lambda _: free,
             adds=True,
         ),
-        change(
-            "automatic settings",
-            "strengths of a silence prior and of the transforms, chosen by the network's natural activations",
-            heard=natural,
-            adds=True,
-        ),
-        change("white spectrum", "1/f weights of the spectrum", parameterization=fourier(decay=0.0)),
-        change("start 0.5", "start at -64 dB and not at -40 dB", parameterization=fourier(start=0.5)),
-        change("start mean", "start at the mean of natural sound", parameterization=fourier(start="mean"), adds=True),
-        change("no transforms", "all transforms together", transforms=lambda _: ()),
     ]
-    usual = base.transforms(domain) if base.transforms is not None else transforms.default(domain)
+
+
+def _transforms(change: Callable[..., Recipe], domain: LogMel, usual: tuple[Any, ...], prior: Any) -> Iterator[Recipe]:
+    yield change("no transforms", "all transforms together", transforms=lambda _: ())
     for place, item in enumerate(usual):
         rest = (*usual[:place], *usual[place + 1 :])
-        name = _words(item)
-        found.append(change(f"no {name}", name, transforms=lambda _, rest=rest: rest))
-    frame = domain.seconds_per_frame
+        yield change(f"no {_words(item)}", _words(item), transforms=lambda _, rest=rest: rest)
     for item in (transforms.latent_noise(0.3), transforms.latent_dropout(0.3)):
-        found.append(
-            change(
-                f"generator prior + {_words(item)}",
-                f"a generator of natural sound with {_words(item)}",
-                parameterization=lambda _: prior,
-                transforms=lambda _, item=item: (*usual, item),
-                adds=True,
-            )
+        yield change(
+            f"generator prior + {_words(item)}",
+            f"a generator of natural sound with {_words(item)}",
+            parameterization=lambda _: prior,
+            transforms=lambda _, item=item: (*usual, item),
+            adds=True,
         )
+    frame = domain.seconds_per_frame
     for item in (
         transforms.noise(level_db=-60.0),
         transforms.time_mask(0.1 * domain.frames * frame),
@@ -304,18 +317,25 @@ def variants(base: Recipe, domain: LogMel, natural: np.ndarray) -> tuple[Recipe,
     ):
         name = _words(item)
         if name not in map(_words, usual):
-            found.append(change(f"+ {name}", name, transforms=lambda _, item=item: (*usual, item), adds=True))
-    quiet = {"quiet": QUIET, "adds": True}
-    found.append(change("silence prior", "silence prior to the end", **quiet))
-    found.append(change("silence prior, early", "silence prior, a tenth of it in the polish", rest=REST, **quiet))
-    found.append(
-        change("silence prior by unit", "silence prior to the end, in each unit's own spread", own_spread=True, **quiet)
-    )
-    found.append(change("+ total variation", "total variation", smooth=10.0, adds=True))
-    demo = {"quiet": DEMO_QUIET, "rest": DEMO_REST, "parameterization": fourier(fine=False)}
-    found.append(change("demo", "the demo: spectrum only, a silence prior that fades", **demo, adds=True))
-    found.append(change("no polish", "polish: the last half of the steps without transforms, cell by cell", polish=0.0))
-    return tuple(found)
+            yield change(f"+ {name}", name, transforms=lambda _, item=item: (*usual, item), adds=True)
+
+
+def _priors(change: Callable[..., Recipe]) -> list[Recipe]:
+    quiet = functools.partial(change, quiet=QUIET, adds=True)
+    return [
+        quiet("silence prior", "silence prior to the end"),
+        quiet("silence prior, early", "silence prior, a tenth of it in the polish", rest=REST),
+        quiet("silence prior by unit", "silence prior to the end, in each unit's own spread", own_spread=True),
+        change("+ total variation", "total variation", smooth=10.0, adds=True),
+        change(
+            "demo",
+            "the demo: spectrum only, a silence prior that fades",
+            quiet=DEMO_QUIET,
+            rest=DEMO_REST,
+            parameterization=_fourier(fine=False),
+            adds=True,
+        ),
+    ]
 
 
 def _words(transform: Any) -> str:

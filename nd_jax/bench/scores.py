@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from nd_jax.proportions import wilson_interval
+
 RESAMPLES = 2000
-_Z = 1.959964
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,10 +32,7 @@ def share(hits: Sequence[bool] | np.ndarray) -> Figure:
     count = given.size
     if not count:
         return Figure(math.nan, 0.0, 1.0, 0)
-    p = float(given.mean())
-    middle = (p + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
-    reach = _Z / (1 + _Z**2 / count) * math.sqrt(p * (1 - p) / count + _Z**2 / (4 * count**2))
-    return Figure(p, max(0.0, middle - reach), min(1.0, middle + reach), count)
+    return Figure(float(given.mean()), *wilson_interval(int(given.sum()), count), count)
 
 
 def bootstrap(

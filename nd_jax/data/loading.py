@@ -31,6 +31,8 @@ SoundName = Literal[
     "gtzan",
     "audio_folder",
 ]
+# Every name that `load` takes, for the command lines of scripts.
+DataSet = Literal[SoundName, "mnist"]
 _Path = str | os.PathLike[str]
 
 

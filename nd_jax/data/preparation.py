@@ -91,7 +91,9 @@ def fingerprint(folder: pathlib.Path) -> str:
             file = os.path.join(path, name)
             with contextlib.suppress(FileNotFoundError):
                 status = os.stat(file)
-                digest.update(f"{os.path.relpath(file, folder)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+                told = f"{os.path.relpath(file, folder)}\0{status.st_size}\0{status.st_mtime_ns}\n"
+                # A file's name need not be UTF-8.
+                digest.update(told.encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

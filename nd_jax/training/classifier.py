@@ -22,7 +22,7 @@ import numpy as np
 import optax
 
 from nd_jax import data
-from nd_jax.training import losses, parallel
+from nd_jax.training import hosts, losses, parallel
 from nd_jax.training.moments import snapshot_steps
 from nd_jax.training.run import Run, Trained, Window
 
@@ -132,15 +132,7 @@ def train(
     """
     # --- data ---------------------------------------------------------------------------------------------------------
     devices = list(devices or jax.local_devices())
-    order = functools.partial(
-        data.batches,
-        task.train,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        device_count=len(devices),
-    )
+    order = parallel.batches(task.train, devices, batch_size=settings.batch_size, seed=settings.seed)
     order()  # refuses arrays and batch sizes that do not fit before anything compiles
     if settings.patience and task.validation is None:
         raise ValueError(f"patience {settings.patience} needs a validation part to wait for, and this task has none")
@@ -166,7 +158,7 @@ def train(
     # --- loop ---------------------------------------------------------------------------------------------------------
     if keep is not None and moments and run.done == 0:
         keep(0, jax.device_get({"params": run.state["params"], **run.state["collections"]}))
-    with run, _bar(settings.steps, run.done, progress) as bar, data.prefetch(order(position=run.done)) as stream:
+    with run, hosts.bar(settings.steps, run.done, progress) as bar, data.prefetch(order(position=run.done)) as stream:
         while run.done < settings.steps and not run.exhausted:
             until = min(run.done - run.done % settings.eval_every + settings.eval_every, settings.steps)
             window, pending = Window(run.done), 0
@@ -325,10 +317,3 @@ def _count(arrays: Arrays) -> int:
     if len(set(sizes.values())) != 1:
         raise ValueError(f"the arrays of a task have different numbers of examples: {sizes}")
     return next(iter(sizes.values()))
-
-
-def _bar(total: int, done: int, progress: bool) -> Any:
-    """A progress bar with the remaining time."""
-    import tqdm
-
-    return tqdm.tqdm(total=total, initial=done, disable=not progress, unit="step", dynamic_ncols=True)

@@ -99,6 +99,13 @@ def leads() -> bool:
     return jax.process_index() == 0
 
 
+def bar(total: int, done: int, show: bool) -> Any:
+    """A progress bar of steps with the time that remains, on standard error; a context."""
+    import tqdm
+
+    return tqdm.tqdm(total=total, initial=done, disable=not show, unit="step", dynamic_ncols=True)
+
+
 def same_everywhere(tree: Tree) -> Tree:
     """Process 0's arrays, on every process, as numpy; all pass trees of the same structure, shapes and types."""
     if jax.process_count() == 1:

@@ -11,6 +11,7 @@ device's own gradient times a factor.
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from nd_jax import data
 from nd_jax.networks.layers import MinibatchDeviation, PhaseShuffle
 from nd_jax.training import hosts
 
@@ -50,6 +52,19 @@ def place(batch: Tree, devices: Sequence[jax.Device]) -> Tree:
     """Puts every device's part of a batch, leaves (devices, ...), on that device, as `data_parallel` wants it."""
     sharding = NamedSharding(Mesh(np.asarray(devices), (AXIS,)), PartitionSpec(AXIS))
     return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), batch)
+
+
+def batches(arrays: Tree, devices: Sequence[jax.Device], *, batch_size: int, seed: int) -> Callable[..., data.Batches]:
+    """This process's part of every batch, one part a device: `data.batches`, still to be told the `position`."""
+    return functools.partial(
+        data.batches,
+        arrays,
+        batch_size=batch_size,
+        seed=seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        device_count=len(devices),
+    )
 
 
 def data_parallel(step: Step, devices: Sequence[jax.Device]) -> Step:

@@ -6,9 +6,11 @@ z ~ N(0, 1),
     s_t - others * mean over k != t of s_k - l2 ||z||^2 / D - l1 ||z||_1 / D,      s = C(G(z)), the logits,
 
 with others = 1, l2 = 100, l1 = 0, D the number of values of the classifier's input, in 301 steps of an Adam of its own
-(`optimizers.class_adam`). A generator that is asked for a class adds the question that the source announced and left
-open: how much does the *condition* do, and how much the latent? So it is asked for the target, for another class, or
-for a mixture of all that is free.
+(`optimizers.class_adam`). How far z walks is then a matter of l2 and D, and what it finds may be a latent like none of
+training's; unless asked, z is therefore kept where its law has it (`parameterizations.latent`) and its length has no
+price. `project=False` is the source's loss. A generator that is asked for a class adds the question that the source
+announced and left open: how much does the *condition* do, and how much the latent? So it is asked for the target, for
+another class, or for a mixture of all that is free.
 """
 
 from __future__ import annotations
@@ -51,8 +53,8 @@ def maximize_classes(
     condition: str | None = None,
     part: str | None = None,
     others: float = 1.0,
-    l2: float = 100.0,
-    l1: float = 0.0,
+    l2: float | None = None,
+    l1: float | None = None,
     project: bool | None = None,
     learning_rate: float = 0.01,
     steps: int = STEPS,
@@ -76,11 +78,11 @@ def maximize_classes(
         "none" for a generator without classes. None takes "target" or "none", whichever fits.
       part: which output, for a network with several.
       others: how much the mean of the other classes counts; 1 in the source.
-      l2: of the latent's squared length, 100 in the source.
-      l1: of the sum of its absolute values, 0 in the source.
-      project: keep z where its law is, with no penalty on its length, as `parameterizations.prior` does otherwise; None
-        for what the source does, False, but for generators in which the length of z weighs against the class
-        (`keeps_length`).
+      l2: of the latent's squared length; None for the source's 100 where the latent is free.
+      l1: of the sum of its absolute values; None for the source's 0.
+      project: keep z where its law is, as `parameterizations.prior` does: at ||z|| = sqrt(d), or inside -1 ... 1 for
+        the law "uniform", with no price on its length. False for the source's loss, a free z with l2 and l1; None for
+        True unless l2 or l1 is given.
       learning_rate: of the first step; it falls by 1 % a step.
       steps: the source's 301.
       snapshots: None for the source's schedule as far as the steps go.
@@ -91,14 +93,15 @@ def maximize_classes(
       `replicates` are the seeds, `parameters` {"z"} and what was asked for, {"label": (n, classes)}.
 
     Raises:
-      ValueError: a condition that the generator cannot have, or what `visualize_batch` refuses.
+      ValueError: a condition that the generator cannot have, a price on a length that is kept, or what
+        `visualize_batch` refuses.
     """
     chosen = class_indices(network, classes, part)
     numbers = np.arange(seeds) if isinstance(seeds, (int, np.integer)) else np.asarray(list(seeds))
     if isinstance(seeds, bool) or not len(numbers) or numbers.dtype.kind not in "iu" or np.any(numbers < 0):
         raise ValueError(f"seeds must be a number above 0, or numbers of 0 or more, got {seeds!r}")
     chosen_condition = check_condition(network, generator, condition, chosen, part)
-    project = keeps_length(generator) if project is None else project
+    project, l2, l1 = price_of_length(project, l2, l1)
     label = {"none": None, "free": "free"}.get(chosen_condition, "held")
     prior = parameterizations.prior(generator, label=label, project=project)
     targets, lanes = np.tile(chosen, len(numbers)), np.repeat(numbers, len(chosen))
@@ -106,7 +109,7 @@ def maximize_classes(
     if label == "held":
         asked = asked_classes(network, generator, targets, lanes, chosen_condition, part)
         start["label"] = np.eye(len(generators.classes_of(generator)), dtype=np.float32)[asked]
-    length = () if project or not (l2 or l1) else (penalties.latent_length(l2=l2, l1=l1),)
+    length = (penalties.latent_length(l2=l2, l1=l1),) if l2 or l1 else ()
     made = {
         "penalties": length,
         "transforms": (),
@@ -127,12 +130,17 @@ def maximize_classes(
     )
 
 
-def keeps_length(generator: Network) -> bool:
-    """Whether latents stay at their usual length unless asked: where a longer one leaves less of the class.
+def price_of_length(project: bool | None, l2: float | None, l1: float | None) -> tuple[bool, float, float]:
+    """What `maximize_classes` makes of these arguments: whether the latent is kept where its law is, and the prices.
 
-    So it is in GANSynth, whose pixel norm runs over the latent and the one-hot class together.
+    Raises:
+      ValueError: a price on a length that is kept.
     """
-    return bool(generators.classes_of(generator)) and bool(getattr(generator.module, "length_weighs", False))
+    if project and (l2 or l1):
+        raise ValueError(f"a latent that is kept where its law is has no price on its length, got l2 {l2} and l1 {l1}")
+    if project or (project is None and l2 is None and l1 is None):
+        return True, 0.0, 0.0
+    return False, 100.0 if l2 is None else float(l2), float(l1 or 0.0)
 
 
 def schedule(steps: int) -> tuple[int, ...]:

@@ -7,7 +7,7 @@
 | `lucid`                        | Lucid's standard: Fourier, five moves        | classifiers of photographs        |
 
 The first is exact to the source's own numbers; what the other two do otherwise than their sources stands with each.
-Class-based activation maximisation with a GAN prior, exact too, is `nd_jax.visualize.maximize_classes`.
+Class-based activation maximisation with a GAN prior, exact too, is `nd_jax.visualize.maximize_classes(project=False)`.
 """
 
 from __future__ import annotations

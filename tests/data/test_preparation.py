@@ -67,6 +67,12 @@ def test_wrong_names_and_splits(manual):
 # Bad sound files
 
 
+def test_files_whose_names_are_not_utf_8_are_seen(manual):
+    before = preparation.fingerprint(manual)
+    (manual / os.fsdecode(b"caf\xe9.txt")).touch()
+    assert preparation.fingerprint(manual) != before
+
+
 def test_bad_files_are_listed_and_left_out(manual):
     write_digits(manual)
     (manual / "5_theo_9.wav").write_bytes(b"RIFF")

@@ -44,10 +44,10 @@ def judge(labels=NAMES):
     return Network(module, invented(module, jnp.zeros((1, *MEL.shape)), 1), input=MEL, labels=labels)
 
 
-def mel_gan(names=()):
+def mel_gan(names=(), law="normal"):
     module = mel_dcgan.Generator(latent=5, start=(2, 3), widths=(6, 4), classes=len(names))
     given = {"z": jnp.zeros((1, 5)), "label": jnp.zeros(1, int)} if names else jnp.zeros((1, 5))
-    z = domain.Latent(5)
+    z = domain.Latent(5, law)
     taken = domain.Parts({"z": z, "label": domain.Label(names)}) if names else z
     return Network(module, invented(module, given, 0), input=taken, output=MEL)
 
@@ -59,7 +59,7 @@ def run(generator, units=None, **more):
 
 @pytest.fixture(scope="module")
 def found():
-    return run(mel_gan(), steps=28)
+    return run(mel_gan(), steps=28, project=False)
 
 
 def test_every_step_is_that_of_the_source(found):
@@ -96,8 +96,30 @@ def test_lanes_are_pairs_and_the_same_in_any_company(found):
     assert found.replicates.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     for seed in range(3):
         chex.assert_trees_all_equal(*found.snapshots[0, 3 * seed : 3 * seed + 3])
-    alone = run(mel_gan(), ["high"], seeds=[1], steps=28)
+    alone = run(mel_gan(), ["high"], seeds=[1], steps=28, project=False)
     chex.assert_trees_all_equal(alone.parameters["z"][0], found.parameters["z"][5])
+
+
+def test_latents_stay_where_training_had_them_unless_they_are_freed():
+    """At their usual length, or inside the cube of a uniform law; a price on the length frees them."""
+    kept = run(mel_gan())
+    z = np.asarray(kept.parameters["z"])
+    usual = z * np.sqrt(5) / np.linalg.norm(z, axis=1, keepdims=True)
+    chex.assert_trees_all_close(mel_gan()(usual), kept.inputs, atol=1e-4)
+    percentile = kept.norm_percentile()
+    assert 50 < percentile.min() and np.ptp(percentile) < 1e-3
+    uniform = run(mel_gan(law="uniform"))
+    inside = np.asarray(jax.scipy.special.erf(uniform.parameters["z"] / np.sqrt(2)))
+    assert np.abs(inside).max() < 1
+    chex.assert_trees_all_close(mel_gan()(inside), uniform.inputs, atol=1e-4)
+    assert np.all(uniform.norm_percentile() < 100) and np.ptp(uniform.norm_percentile()) > 1
+    for more in ({"project": False}, {"l2": 100.0}, {"l1": 0.0}):
+        free = run(mel_gan(), **more)
+        chex.assert_trees_all_close(mel_gan()(free.parameters["z"]), free.inputs, atol=1e-4)
+        assert np.ptp(free.norm_percentile()) > 1
+        assert "100" in str(free.manifest["settings"]["penalties"])
+    with pytest.raises(ValueError, match="kept where its law is has no price on its length, got l2 1.0 and l1 None"):
+        run(mel_gan(), project=True, l2=1.0)
 
 
 def test_conditions():

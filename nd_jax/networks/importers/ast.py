@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nd_jax.networks.ast import AST
+from nd_jax.networks.importers import command
 from nd_jax.networks.importers.states import read_state
 from nd_jax.networks.importers.torch_zip import WeightsFileError
 from nd_jax.networks.importers.translation import Translation, read_config, setting
@@ -252,22 +253,17 @@ def network(folder: str | pathlib.Path, *, seconds: float | None = None) -> tupl
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: FOLDER OUT."""
-    parser = argparse.ArgumentParser(
-        prog="python -m nd_jax.networks.importers.ast",
-        description="Import an Audio Spectrogram Transformer of Hugging Face's as a Network folder.",
-    )
+    parser = command.parser("ast", "Import an Audio Spectrogram Transformer of Hugging Face's as a Network folder.")
     parser.add_argument("checkpoint", type=pathlib.Path, help="folder with config.json and model.safetensors")
     parser.add_argument("out", type=pathlib.Path, help="folder to write, for nd_jax.load")
     parser.add_argument("--seconds", type=float, help="length of the sounds, where they are shorter than the input")
-    options = parser.parse_args(arguments)
-    try:
+
+    def bring(options: argparse.Namespace) -> tuple[str, ...]:
         imported, report = network(options.checkpoint, seconds=options.seconds)
         imported.save(options.out)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
-    for line in report:
-        print(line)
-    print(f"{options.out}: {imported!r}")
+        return (*report, f"{options.out}: {imported!r}")
+
+    command.run(parser, bring, arguments)
 
 
 if __name__ == "__main__":

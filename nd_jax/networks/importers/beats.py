@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nd_jax.networks.beats import BEATs
-from nd_jax.networks.importers import torch_zip
+from nd_jax.networks.importers import command, torch_zip
 from nd_jax.networks.importers.states import read_state
 from nd_jax.networks.importers.torch_zip import WeightsFileError
 from nd_jax.networks.importers.translation import Translation, read_config, setting
@@ -112,7 +112,7 @@ def beats(
       FileNotFoundError: no such file.
       WeightsFileError: unreadable, not the weights of a BEATs, or not those of this configuration.
     """
-    module, variables, _ = _imported(weights, config, head)
+    module, variables, _, _ = _imported(weights, config, head)
     return module, variables
 
 
@@ -120,8 +120,9 @@ def _imported(
     weights: str | pathlib.Path | Mapping[str, Any],
     config: Mapping[str, Any] | None,
     head: tuple[np.ndarray, np.ndarray] | None,
-) -> tuple[BEATs, dict[str, Any], str]:
-    state, found, _, source = _opened(weights, config)
+) -> tuple[BEATs, dict[str, Any], str, Mapping[Any, Any]]:
+    """The network, its variables, what was taken, in words, and the names of classes by their numbers."""
+    state, found, names, source = _opened(weights, config)
     if not any(name.endswith(_LANDMARK) for name in state):
         raise WeightsFileError(f"{source} holds no BEATs: it lacks the tensor {_LANDMARK}")
     prefix = next(name for name in state if name.endswith(_LANDMARK)).removesuffix(_LANDMARK)
@@ -150,7 +151,7 @@ def _imported(
     if any(name.startswith(further) for name in state):
         raise WeightsFileError(f"{source} has more than the {module.blocks} layers of its configuration")
     variables = taken.variables(module, (max(128, module.patch), module.patch, 1))
-    return module, variables, taken.summary()
+    return module, variables, taken.summary(), names
 
 
 def _own_head(state: Mapping[str, np.ndarray], prefix: str, width: int) -> tuple[np.ndarray, np.ndarray] | None:
@@ -257,8 +258,7 @@ def network(
     from nd_jax import domain
     from nd_jax.network import Network
 
-    module, variables, summary = _imported(weights, config, head)
-    _, _, names, _ = _opened(weights, config)
+    module, variables, summary, names = _imported(weights, config, head)
     if labels is None and head is None and module.classes and set(names) == set(range(module.classes)):
         labels = tuple(str(names[index]) for index in range(module.classes))
     if labels is None:
@@ -292,16 +292,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: FILE OUT."""
     from nd_jax.networks.importers.torchvision import read_labels
 
-    parser = argparse.ArgumentParser(
-        prog="python -m nd_jax.networks.importers.beats", description="Import a BEATs as a Network folder."
-    )
+    parser = command.parser("beats", "Import a BEATs as a Network folder.")
     parser.add_argument("file", type=pathlib.Path, help=".pt of the authors; or .pt, .npz, .safetensors: a state dict")
     parser.add_argument("out", type=pathlib.Path, help="folder to write, for nd_jax.load")
     parser.add_argument("--config", type=pathlib.Path, help="BEATs' configuration as JSON, where the file has none")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of the sounds that it is shown")
     parser.add_argument("--labels", type=pathlib.Path, help="names of the classes: one a line, or JSON")
-    options = parser.parse_args(arguments)
-    try:
+
+    def bring(options: argparse.Namespace) -> tuple[str, ...]:
         imported, report = network(
             options.file,
             None if options.config is None else read_config(options.config),
@@ -309,11 +307,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             labels=None if options.labels is None else read_labels(options.labels),
         )
         imported.save(options.out)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
-    for line in report:
-        print(line)
-    print(f"{options.out}: {imported!r}")
+        return (*report, f"{options.out}: {imported!r}")
+
+    command.run(parser, bring, arguments)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from nd_jax.networks.dcgan import Discriminator, Generator
+from nd_jax.networks.importers import command
 from nd_jax.networks.importers.states import read_state
 from nd_jax.networks.importers.torch_zip import WeightsFileError
 
@@ -157,21 +158,20 @@ def network(weights: str | pathlib.Path) -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: FILE OUT."""
-    parser = argparse.ArgumentParser(
-        prog="python -m nd_jax.networks.importers.neural_dissection",
-        description="Import a trained Neural Dissection discriminator (.pt or .npz) as a Network folder.",
+    parser = command.parser(
+        "neural_dissection", "Import a trained Neural Dissection discriminator (.pt or .npz) as a Network folder."
     )
     parser.add_argument(
         "file", type=pathlib.Path, help="mnist-gan-discriminator.pt, mnist-wgan-discriminator.pt or .npz"
     )
     parser.add_argument("out", type=pathlib.Path, help="folder to write, for nd_jax.load")
-    options = parser.parse_args(arguments)
-    try:
+
+    def bring(options: argparse.Namespace) -> tuple[str, ...]:
         imported = network(options.file)
         imported.save(options.out)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
-    print(f"{options.out}: {imported.card['name']}; the source states no licence, do not redistribute")
+        return (f"{options.out}: {imported.card['name']}; the source states no licence, do not redistribute",)
+
+    command.run(parser, bring, arguments)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nd_jax.networks.googlenet import IMAGENET_MEAN, IMAGENET_STD, NAMES, GoogLeNet
+from nd_jax.networks.importers import command
 from nd_jax.networks.importers.lenet import lenet
 from nd_jax.networks.importers.states import read_state
 from nd_jax.networks.importers.torch_zip import WeightsFileError
@@ -298,10 +299,7 @@ def read_labels(path: str | pathlib.Path) -> tuple[str, ...]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: KIND FILE OUT."""
-    parser = argparse.ArgumentParser(
-        prog="python -m nd_jax.networks.importers.torchvision",
-        description="Import the weights of an image classifier as a Network folder.",
-    )
+    parser = command.parser("torchvision", "Import the weights of an image classifier as a Network folder.")
     parser.add_argument("kind", choices=KINDS, help="what it is; vgg16 also reads VGG11, 13 and 19 without batch norm")
     parser.add_argument("file", type=pathlib.Path, help=".pth or .pt of PyTorch, .npz or .safetensors: a state dict")
     parser.add_argument("out", type=pathlib.Path, help="folder to write, for nd_jax.load")
@@ -315,8 +313,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         action="store_true",
         help="a GoogLeNet that was trained without torchvision's transform_input; its published weights want it",
     )
-    options = parser.parse_args(arguments)
-    try:
+
+    def bring(options: argparse.Namespace) -> tuple[str, ...]:
         imported = network(
             options.file,
             options.kind,
@@ -327,9 +325,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             std=options.std,
         )
         imported.save(options.out)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
-    print(f"{options.out}: {imported!r}")
+        return (f"{options.out}: {imported!r}",)
+
+    command.run(parser, bring, arguments)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from nd_jax.networks.importers import command
 from nd_jax.networks.importers.torch_zip import WeightsFileError
 from nd_jax.networks.wavegan import STRIDE, Discriminator, Generator
 
@@ -179,20 +180,17 @@ def _variables(found: Mapping[str, np.ndarray], names: Mapping[str, tuple[str, s
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: FILE OUT."""
-    parser = argparse.ArgumentParser(
-        prog="python -m nd_jax.networks.importers.wavegan",
-        description="Import the TensorFlow variables of a WaveGAN (.npz) as a Network folder.",
-    )
+    parser = command.parser("wavegan", "Import the TensorFlow variables of a WaveGAN (.npz) as a Network folder.")
     parser.add_argument("file", type=pathlib.Path, help=".npz with the variables of a generator or a discriminator")
     parser.add_argument("out", type=pathlib.Path, help="folder to write, for nd_jax.load")
     parser.add_argument("--sample-rate", type=int, default=16000, help="of the sound, in Hz")
-    options = parser.parse_args(arguments)
-    try:
+
+    def bring(options: argparse.Namespace) -> tuple[str, ...]:
         imported = network(options.file, options.sample_rate)
         imported.save(options.out)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
-    print(f"{options.out}: {imported!r}")
+        return (f"{options.out}: {imported!r}",)
+
+    command.run(parser, bring, arguments)
 
 
 if __name__ == "__main__":
