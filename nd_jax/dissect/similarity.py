@@ -81,7 +81,7 @@ def similarity(
         raise ValueError(f"chunk_size must be 1 or more, got {chunk_size}")
 
     def run(start: int) -> dict[str, jax.Array]:
-        rows, extreme = _rows(columns.values[:, start : start + size], start, size)
+        rows, extreme = _rows(columns.values[:, start : min(start + size, units)], start, size)
         best = strongest(rows, top) if on_host and top else None
         drawn = None if orders is None else orders(start, start + size)
         return jax.block_until_ready(_scores(rows, best, tables, drawn, functions=chosen, top=top, extreme=extreme))

@@ -126,6 +126,24 @@ def test_chunks_do_not_matter(made):
     chex.assert_trees_all_close(alone, whole["soft_wpmi"])
 
 
+class Strict:
+    """Columns of an array that, as a TensorStore does, refuses slices beyond its end."""
+
+    def __init__(self, values):
+        self.values, self.shape = values, values.shape
+
+    def __getitem__(self, place):
+        assert place[1].stop <= self.shape[1]
+        return self.values[place]
+
+
+@pytest.mark.parametrize("units", [1, 3, 7])
+def test_nothing_is_asked_for_beyond_the_last_unit(made, units):
+    activations, concepts = made
+    part = activations[:, :units]
+    chex.assert_trees_all_equal(*(nd.dissect.similarity(each, concepts) for each in (Strict(part), part)))
+
+
 def test_where_top_clips_are_found_on_the_device(made, monkeypatch):
     """As on a GPU: the same clips, also of units with many equal activations."""
     activations, concepts = made
