@@ -76,13 +76,13 @@ def layer_shape(network: Network, layer: str) -> tuple[int, ...]:
         examples of the batch, so that one example alone has no value there. `read` takes these too.
     """
     shape = _shape_of(network, layer)
-    # Named by the module where it has such a layer, as `networks.gansynth.Discriminator`.
+    # Named by the module where it has such a layer, as discriminators do.
     first, order = getattr(network.module, "batch_decides_from", None), list(layer_map(network).shapes)
     if first in order and (layer not in order or order.index(layer) >= order.index(first)):
         raise LayerError(
             f"layer {layer!r} depends on the other examples of its batch, and alone an example is nothing that "
             f"training saw: freeze {first!r} over batches of real ones first, dataclasses.replace(network, "
-            "module=gansynth.frozen(network.module, network.variables, batches))"
+            "module=nd.networks.deviation.frozen(network.module, network.variables, batches))"
         )
     return shape
 

@@ -17,6 +17,11 @@ from nd_jax.domain import LogMel
 from nd_jax.training import gan
 
 DIGITS = tuple("0123456789")
+# Of a discriminator with a minibatch deviation, for its model card.
+FROZEN = (
+    "; the discriminator's minibatch deviation is frozen at its mean over real batches (`frozen_deviation` in "
+    "network.json)"
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,7 @@ import numpy as np
 from nd_jax import data
 from nd_jax.domain import LogMel as LogMelDomain
 from nd_jax.experiments.configs import describe
-from nd_jax.experiments.configs.gans import DIGITS, GanExperiment, GanRecipe, centred, check_batch, mels, moved
+from nd_jax.experiments.configs.gans import DIGITS, FROZEN, GanExperiment, GanRecipe, centred, check_batch, mels, moved
 from nd_jax.experiments.configs.spoken_digits import SpokenDigits, split
 from nd_jax.networks.mel_dcgan import Discriminator, Generator
 from nd_jax.training import gan
@@ -131,7 +131,8 @@ class MelGan(GanRecipe):
                 "front_end": describe(domain) + "; recordings have a peak of 0.9 and are centred in the window, then "
                 f"moved by up to {self.shift} frames",
                 "network": f"mel_dcgan, generator {' '.join(map(str, self.widths))}, discriminator "
-                f"{' '.join(map(str, self.critic_widths))} channels, {self.features} units of a dense layer in each",
+                f"{' '.join(map(str, self.critic_widths))} channels, {self.features} units of a dense layer in each"
+                + (FROZEN if self.deviation else ""),
             },
         )
 

@@ -29,7 +29,7 @@ from nd_jax import data
 from nd_jax.audio import LogMel
 from nd_jax.domain import LogMel as LogMelDomain
 from nd_jax.domain import Waveform
-from nd_jax.experiments.configs.gans import DIGITS, GanExperiment, GanRecipe, centred, check_batch
+from nd_jax.experiments.configs.gans import DIGITS, FROZEN, GanExperiment, GanRecipe, centred, check_batch
 from nd_jax.experiments.configs.mel_gans import FSDD
 from nd_jax.experiments.configs.spoken_digits import split
 from nd_jax.networks import mel_dcgan
@@ -170,7 +170,8 @@ class Wavegan(GanRecipe):
                     if self.critic == "wave"
                     else f"a mel_dcgan discriminator of log-mels, {' '.join(map(str, self.critic_widths))} channels"
                 )
-                + f"; a dense layer of {self.features} units in each",
+                + f"; a dense layer of {self.features} units in each"
+                + (FROZEN if self.deviation else ""),
             },
         )
 

@@ -3,7 +3,7 @@
 Everything that computes is a pure JAX function over (..., samples); only `files` touches the disk.
 """
 
-from nd_jax.audio.fbank import KALDI_WINDOWS, kaldi_fbank, kaldi_mel_banks, kaldi_mfcc
+from nd_jax.audio.fbank import Fbank
 from nd_jax.audio.files import (
     POLICIES,
     READABLE_SUFFIXES,
@@ -18,7 +18,7 @@ from nd_jax.audio.files import (
     write,
 )
 from nd_jax.audio.griffin_lim import griffin_lim, mel_griffin_lim, mel_to_linear
-from nd_jax.audio.kaldi import Fbank
+from nd_jax.audio.kaldi import KALDI_WINDOWS, kaldi_fbank, kaldi_mel_banks, kaldi_mfcc
 from nd_jax.audio.loudness import Levelled, fade, limit_peaks, loudness, normalize_loudness
 from nd_jax.audio.mel import (
     LogMel,

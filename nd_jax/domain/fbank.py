@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nd_jax.audio.kaldi import Fbank as FbankTransform
+from nd_jax.audio.fbank import Fbank as FbankTransform
 from nd_jax.domain.core import Axis, Picture, check_sizes, index_axis, pytree
 from nd_jax.domain.sound import LogMel
 

@@ -39,6 +39,8 @@ class Discriminator(nn.Module):
       features: 0, or how many units a dense layer (`features`, with a ReLU) before the score has: the source's score is
         linear in the parts of strokes that the second convolution finds, and does not see which parts go together.
       deviation: whether the dense layer sees how much the batch's examples differ (`layers.MinibatchDeviation`).
+      frozen_deviation: what it sees of that when it is not trained; None for what the batch at hand gives. Only a
+        frozen one is looked into from there on (see `deviation.frozen`).
       classes: 0, or the number of classes.
       conditioning: what becomes of the class: "projection" or "auxiliary", see `conditional`.
     """
@@ -51,8 +53,18 @@ class Discriminator(nn.Module):
     whole: bool = False
     features: int = 0
     deviation: bool = False
+    frozen_deviation: float | None = None
     classes: int = 0
     conditioning: str = "projection"
+
+    @property
+    def batch_decides_from(self) -> str | None:
+        """The first layer that depends on the other examples of a batch; None where there is none, or it is frozen."""
+        return "deviation" if self.deviation and self.frozen_deviation is None else None
+
+    def with_deviation(self, value: float | None) -> Discriminator:
+        """The same with its deviation frozen at a value, or live: None."""
+        return self.clone(frozen_deviation=value)
 
     @nn.compact
     def __call__(self, x: Any, train: bool = False) -> Any:
@@ -71,7 +83,7 @@ class Discriminator(nn.Module):
             if self.dropout:
                 x = nn.Dropout(self.dropout, deterministic=not train, name=f"dropout{index}")(x)
         if self.deviation:
-            x = MinibatchDeviation(name="deviation")(x)
+            x = MinibatchDeviation(name="deviation")(x, None if train else self.frozen_deviation)
         x = x.reshape(x.shape[0], -1)
         if self.features:
             x = Relu(self.slope, name="relu_features")(nn.Dense(self.features, name="features")(x))

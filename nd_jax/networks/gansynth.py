@@ -27,14 +27,11 @@ are in `gansynth_layers`.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from nd_jax.audio.mel_if import NORMAL_OFFSET, NORMAL_SCALE
 from nd_jax.networks import conditional
@@ -184,7 +181,7 @@ class Discriminator(nn.Module):
 
     The layer `deviation` says how much the examples of a batch differ. A single example is a batch that never was in
     training, so who opens the network up gives it the mean over real batches once and for all: `deviation`, see
-    `frozen`.
+    `nd_jax.networks.deviation.frozen`.
 
     Attributes:
       classes: how many pitches it tells apart; with 0 the output is the score alone.
@@ -222,6 +219,10 @@ class Discriminator(nn.Module):
         """The first layer that depends on the other examples of a batch; None where its deviation is frozen."""
         return "deviation" if self.deviation is None else None
 
+    def with_deviation(self, value: float | None) -> Discriminator:
+        """The same with its deviation frozen at a value, or live: None."""
+        return self.clone(deviation=value)
+
     @nn.compact
     def __call__(self, x: Any, train: bool = False, progress: Progress | None = None) -> Any:
         """(batch, frames, bands, channels) in data units -> {"score", "label"}; `progress` as in `Generator`."""
@@ -255,48 +256,6 @@ def picture_shape(module: Generator | Discriminator) -> tuple[int, int, int]:
     """(frames, bands, channels) of the pictures of a module's settings."""
     factor = 2 ** (module.blocks - 1)
     return (module.start[0] * factor, module.start[1] * factor, len(module.gain))
-
-
-def frozen(module: Discriminator, variables: Any, batches: Iterable[Any]) -> Discriminator:
-    """The discriminator's settings with its minibatch deviation frozen at the mean over batches of real examples.
-
-    Args:
-      module: a `Discriminator`.
-      variables: its variables.
-      batches: of real examples, each (batch, frames, bands, channels) in data units; of the size of training's.
-
-    Returns:
-      The same module but for its `deviation`; variables stay what they are.
-
-    Raises:
-      ValueError: another module, no batches, one of a single example, or one whose deviation is not finite.
-    """
-    if not isinstance(module, Discriminator):
-        raise ValueError(f"only a gansynth_discriminator has a deviation to freeze, not {type(module).__name__}")
-    live = module.clone(deviation=None, progress=None)
-    progress = jnp.float32(_growth("gansynth_discriminator", module, None)[1])
-    found = []
-    for part in batches:
-        if len(part) < 2:
-            raise ValueError(f"a batch of {len(part)} has no deviation to freeze; batches of training's size have")
-        found.append(float(_deviation(live, variables, jnp.asarray(part), progress)))
-    if not found:
-        raise ValueError("to freeze the deviation takes one batch of real examples or more, and there are none")
-    if not np.isfinite(found).all():
-        raise ValueError("these batches have no finite deviation: an example, or one of the weights, is not finite")
-    return module.clone(deviation=float(np.mean(found)))
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _deviation(module: Discriminator, variables: Any, x: jax.Array, progress: jax.Array) -> jax.Array:
-    """What the layer says of a batch; one program however far the network has grown."""
-    kept = module.apply(variables, x, progress=progress, capture_intermediates=_is_deviation, mutable=["intermediates"])
-    found: Any = kept[1]
-    return found["intermediates"]["deviation"]["__call__"][0][0, 0, 0, -1]
-
-
-def _is_deviation(module: nn.Module, method: str) -> bool:
-    return isinstance(module, MinibatchDeviation) and method == "__call__"
 
 
 def _growth(family: str, module: Any, progress: Progress | None) -> tuple[int, Progress]:
@@ -333,7 +292,6 @@ __all__ = [
     "channels",
     "discriminator_share",
     "enlarge",
-    "frozen",
     "generator_shares",
     "growth",
     "picture_shape",

@@ -25,7 +25,7 @@ import numpy as np
 import optax
 
 from nd_jax.network import Network
-from nd_jax.networks import gansynth
+from nd_jax.networks import deviation, gansynth
 from nd_jax.runtime import require
 from nd_jax.training import gan, hosts, metrics_files
 from nd_jax.training.checkpoints import CheckpointError, Checkpoints
@@ -51,9 +51,6 @@ SETTINGS = gan.Settings(
     ema_warmup=False,
 )
 """The official settings; how long and with which batches is said by `Stages`."""
-
-# Batches of real examples over which the minibatch deviation is averaged when a discriminator is kept.
-_FROZEN_BATCHES = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,30 +191,16 @@ class Growing(gan.Gan):
         maker, judge = (
             dataclasses.replace(network, module=network.module.clone(progress=progress)) for network in networks
         )
-        parts = [self._blended(part, jnp.float32(progress)) for part in self._parts]
-        assert isinstance(judge.module, gansynth.Discriminator)
-        module = gansynth.frozen(judge.module, judge.variables, parts)
-        return maker, dataclasses.replace(judge, module=module)
+        parts = [self._blended(part, jnp.float32(progress)) for part in self.real_batches]
+        # Without a progress of its own the module is one program however far it has grown.
+        live = judge.module.clone(progress=None)
+        module = deviation.frozen(live, judge.variables, parts, progress=jnp.float32(progress))
+        return maker, dataclasses.replace(judge, module=module.clone(progress=progress))
 
     @functools.cached_property
     def _blended(self) -> Callable[[Any, jax.Array], jax.Array]:
         blocks = self.stage.blocks, self.generator.blocks
         return jax.jit(lambda x, progress: gansynth.blend(x, progress, *blocks))
-
-    @functools.cached_property
-    def _parts(self) -> list[np.ndarray]:
-        """A few batches of real examples."""
-        arrays = {name: np.asarray(values) for name, values in self.task.arrays.items()}
-        total, size = len(next(iter(arrays.values()))), self.stage.batch_size
-        rows = np.random.default_rng(self.settings.seed % 2**64).permutation(total)
-        prepare = jax.jit(jax.vmap(self.task.prepare))
-        parts = []
-        for number in range(min(_FROZEN_BATCHES, max(total // size, 1))):
-            chosen = rows[number * size : (number + 1) * size]
-            keys = jax.random.split(jax.random.key(number), len(chosen))
-            given = prepare(keys, {name: values[chosen] for name, values in arrays.items()})
-            parts.append(np.asarray(given["x"] if self.task.conditional else given))
-        return parts
 
 
 def carried(fresh: State, before: State) -> State:

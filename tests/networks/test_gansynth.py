@@ -14,7 +14,7 @@ import pytest
 import nd_jax as nd
 from nd_jax import generators, networks
 from nd_jax.domain import Image, Label, Latent, Parts
-from nd_jax.networks import gansynth
+from nd_jax.networks import deviation, gansynth
 
 SMALL = {"blocks": 3, "start": (2, 4), "fmap_base": 32.0, "fmap_max": 8, "classes": 3}
 
@@ -132,13 +132,13 @@ def test_layers_saving_and_a_single_example(tmp_path):
     given = generators.inputs(maker, 0, 6, labels=["D4"])
     notes = generators.make(maker, given)
     chex.assert_shape(notes, (6, 8, 16, 2))
-    module = gansynth.frozen(judge.module, judge.variables, [notes[:4], notes[2:]])
+    module = deviation.frozen(judge.module, judge.variables, [notes[:4], notes[2:]])
     alive = [float(nd.taps.read(judge, part, "deviation")["deviation"][0, 0, 0, -1]) for part in (notes[:4], notes[2:])]
     assert module.deviation == pytest.approx(np.mean(alive), rel=1e-5) and min(alive) > 0.01
     with pytest.raises(ValueError, match="a batch of 1 has no deviation to freeze"):
-        gansynth.frozen(judge.module, judge.variables, [notes[:1]])
+        deviation.frozen(judge.module, judge.variables, [notes[:1]])
     with pytest.raises(ValueError, match="these batches have no finite deviation"):
-        gansynth.frozen(judge.module, judge.variables, [notes[:4] * jnp.nan])
+        deviation.frozen(judge.module, judge.variables, [notes[:4] * jnp.nan])
     fixed = nd.Network(module, judge.variables, judge.input, labels=judge.labels)
     loaded = nd.load(fixed.save(tmp_path / "judge"))
     assert loaded.module == module
@@ -174,7 +174,7 @@ def test_what_a_batch_decides_is_not_looked_into_before_it_is_frozen(tmp_path):
             call()
         assert "\n" not in str(caught.value)
     batches = [np.asarray(jax.random.normal(jax.random.key(1), (3, *live.input.shape)))]
-    frozen = dataclasses.replace(live, module=gansynth.frozen(live.module, live.variables, batches))
+    frozen = dataclasses.replace(live, module=deviation.frozen(live.module, live.variables, batches))
     assert nd.taps.layer_shape(frozen, "pitch") == (3,)
 
 
@@ -201,9 +201,9 @@ def test_wrong_sizes_are_refused_in_one_sentence():
         with pytest.raises(ValueError, match="progress of gansynth_discriminator with 3 blocks is 0 to 2, not"):
             jax.eval_shape(judge.clone(progress=progress).init, jax.random.key(0), jnp.zeros((2, 8, 16, 2)))
     with pytest.raises(ValueError, match="one batch of real examples"):
-        gansynth.frozen(judge, {}, [])
-    with pytest.raises(ValueError, match="only a gansynth_discriminator"):
-        gansynth.frozen(maker, {}, [])
+        deviation.frozen(judge, {}, [])
+    with pytest.raises(ValueError, match="has no minibatch deviation to freeze"):
+        deviation.frozen(maker, {}, [])
     maker, _ = _small()
     with pytest.raises(ValueError, match="no class 'F4'; did you mean"):
         generators.inputs(maker, 0, 2, labels=["F4"])

@@ -16,6 +16,7 @@ import pytest
 
 import nd_jax as nd
 from nd_jax.domain import Image, Units
+from nd_jax.networks import mel_dcgan
 from nd_jax.runtime import MissingExtraError
 from nd_jax.training import TrainingError, gan, parallel
 from nd_jax.training.gan import Gan, GanTask, Settings, make_step
@@ -370,3 +371,23 @@ def test_uniform_latents_and_keys():
     z = task.z.draw(keys)
     assert float(jnp.abs(z).max()) <= 1 and abs(float(jnp.std(z)) - 3**-0.5) < 0.02
     chex.assert_trees_all_equal(task.z.draw(keys[::-1]), z[::-1])
+
+
+@pytest.mark.parametrize(("labels", "batch_size"), [((), 16), (("a", "b", "c"), 16), ((), 1)])
+def test_the_discriminator_that_is_kept_has_its_deviation_frozen_over_real_batches(labels, batch_size):
+    def prepare(key, example):
+        x = jnp.outer(*[jnp.pad(example["point"], (0, 6))] * 2)[..., None]
+        return {"x": x, "label": example["label"]} if labels else x
+
+    task = GanTask(gan_problem.points(), prepare, Image((8, 8, 1)), 4, labels=labels)
+    maker = mel_dcgan.Generator(4, (4, 4), (2,), classes=len(labels))
+    judge = mel_dcgan.Discriminator((2, 3), batch_norm=False, deviation=True, classes=len(labels))
+    settings = dataclasses.replace(SHORT, steps=1, batch_size=batch_size)
+    found = train(settings, task, judge, maker=maker, devices=jax.local_devices()[:1]).discriminator
+    if batch_size == 1:
+        assert found.module == judge
+        return
+    given = jax.vmap(prepare, (None, 0))(jax.random.key(0), task.arrays)
+    seen = float(nd.taps.read(found, given, "relu2")["relu2"].std(axis=0).mean())
+    assert found.module.frozen_deviation == pytest.approx(seen, rel=0.2) and seen > 0.01
+    assert found.module.clone(frozen_deviation=None) == judge

@@ -56,6 +56,9 @@ def test_discriminator_takes_what_the_generator_makes(shipped):
         assert np.shape(scores["label"]) == (2, len(generators.classes_of(generator)))
         scores = scores["score"]
     assert np.shape(scores) == (2, 1) and np.all(np.isfinite(scores))
+    # Every layer of it can be opened up: nothing depends on the other examples of a batch.
+    for layer in nd.taps.layers(discriminator):
+        assert nd.taps.layer_shape(discriminator, layer)
 
 
 @pytest.mark.parametrize("name", _OTHERS)

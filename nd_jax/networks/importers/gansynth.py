@@ -5,7 +5,7 @@
 CHECKPOINT_DIR is the unpacked archive (`acoustic_only` or `all_instruments`: experiment.json and stage_00000 ...), one
 of its stage folders, or the path of a checkpoint without ".index". OUT gets `generator`, with the averaged weights that
 the authors sample with, and `discriminator`. Its minibatch deviation is frozen at the mean over batches of generated
-notes; `--deviation` gives another value, such as that of real notes (`nd_jax.networks.gansynth.frozen`).
+notes; `--deviation` gives another value, such as that of real notes (`nd_jax.networks.deviation.frozen`).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nd_jax.networks import deviation as deviations
 from nd_jax.networks import gansynth
 from nd_jax.networks.importers import command
 from nd_jax.networks.importers.tensor_bundle import Bundle, latest
@@ -146,7 +147,7 @@ def networks(path: str | pathlib.Path, deviation: float | None = None) -> tuple[
     made = _domain(maker, found.flags)
     names = tuple(f"{_NOTES[midi % 12]}{midi // 12 - 1}" for midi in range(LOWEST, LOWEST + maker.classes))
     if deviation is None:
-        judge = gansynth.frozen(judge, found.discriminator_variables, _generated(found))
+        judge = deviations.frozen(judge, found.discriminator_variables, _generated(found))
         said = f"its mean over {_BATCHES} batches of {_BATCH} generated notes"
     else:
         judge, said = judge.clone(deviation=float(deviation)), "as given"

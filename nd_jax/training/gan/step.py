@@ -10,15 +10,19 @@ many, one process and many take the same step.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from nd_jax.network import Network
+from nd_jax.networks import deviation
 from nd_jax.training import parallel
 from nd_jax.training.gan import losses
 from nd_jax.training.gan.settings import Settings
@@ -29,6 +33,8 @@ from nd_jax.training.losses import cross_entropy
 Tree = Any
 # What a key of an example is for; a use of its own each, so that none depends on whether another is drawn.
 PREPARE, LATENT, MIXTURE, AUGMENT, MAKER, JUDGE, LABEL = range(7)
+# Batches of real examples over which a minibatch deviation is averaged when a discriminator is kept.
+_FROZEN_BATCHES = 8
 
 
 class Gan:
@@ -67,8 +73,36 @@ class Gan:
         return self
 
     def finished(self, step: int, networks: tuple[Network, Network]) -> tuple[Network, Network]:
-        """Generator and discriminator of the state after so many steps, ready to be kept or looked at."""
-        return networks
+        """Generator and discriminator of the state after so many steps, ready to be kept or looked at.
+
+        A discriminator's minibatch deviation is frozen at its mean over real batches.
+        """
+        maker, judge = networks
+        # What a batch of one decides is a constant; there is nothing to freeze.
+        if getattr(judge.module, "batch_decides_from", None) is None or self.settings.batch_size < 2:
+            return networks
+        module = deviation.frozen(judge.module, judge.variables, self.real_batches)
+        return maker, dataclasses.replace(judge, module=module)
+
+    @functools.cached_property
+    def real_batches(self) -> list[Tree]:
+        """A few batches of real examples as the discriminator sees them when it has learned all."""
+
+        @jax.jit
+        def shown(keys: jax.Array, examples: Tree) -> Tree:
+            given = jax.vmap(self.task.prepare)(keys, examples)
+            x, label = (given["x"], given["label"]) if self.task.conditional else (given, None)
+            return self._shown(self.task.show(x), label)
+
+        arrays = {name: np.asarray(values) for name, values in self.task.arrays.items()}
+        total, size = len(next(iter(arrays.values()))), self.settings.batch_size
+        rows = np.random.default_rng(self.settings.seed % 2**64).permutation(total)
+        parts = []
+        for number in range(min(_FROZEN_BATCHES, max(total // size, 1))):
+            chosen = rows[number * size : (number + 1) * size]
+            keys = jax.random.split(jax.random.key(number), len(chosen))
+            parts.append(jax.device_get(shown(keys, {name: values[chosen] for name, values in arrays.items()})))
+        return parts
 
     # --- what is drawn ------------------------------------------------------------------------------------------------
 
