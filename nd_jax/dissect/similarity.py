@@ -21,9 +21,9 @@ from nd_jax.dissect.functions import WPMI, CosineCubed, Function, RankReorder, S
 from nd_jax.dissect.strongest import strongest
 from nd_jax.runtime import progress_bar
 
-# Units of a pass, at most: on a CPU few enough for its caches and enough to be worth a call, elsewhere they fill the
-# device.
-_CHUNK, _LARGE_CHUNK = 256, 4096
+# Units of a pass, at most: on a CPU few enough for its caches, where top clips are looked for, and enough to be worth a
+# call; elsewhere they fill the device.
+_CHUNK, _PLAIN_CHUNK, _LARGE_CHUNK = 256, 1024, 4096
 # Numbers in the largest intermediate result of a pass, at most.
 _ROOM = 1 << 26
 _UNROLL = 10
@@ -80,23 +80,23 @@ def similarity(
     if size < 1:
         raise ValueError(f"chunk_size must be 1 or more, got {chunk_size}")
 
-    def run(start: int) -> dict[str, jax.Array]:
-        rows, extreme = _rows(columns.values[:, start : min(start + size, units)], start, size)
+    def run(start: int) -> None:
+        stop = min(start + size, units)
+        rows, extreme = _rows(columns.values[:, start:stop], start, size)
         best = strongest(rows, top) if on_host and top else None
         drawn = None if orders is None else orders(start, start + size)
-        return jax.block_until_ready(_scores(rows, best, tables, drawn, functions=chosen, top=top, extreme=extreme))
+        part = _scores(rows, best, tables, drawn, functions=chosen, top=top, extreme=extreme)
+        for name, each in part.items():
+            found[name][start:stop] = np.asarray(each)[: stop - start]
 
-    parts: list[dict[str, jax.Array]] = []
-    with progress_bar(units, "unit", progress) as tick, concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        for start, part in zip(range(0, units, size), pool.map(run, range(0, units, size)), strict=True):
-            parts.append(part)
+    found = {name: np.empty((units, scores.shape[1]), np.float32) for name in functions}
+    with progress_bar(units, "unit", progress) as tick:
+        for start, _ in zip(range(0, units, size), _pool(workers).map(run, range(0, units, size)), strict=True):
             tick(min(size, units - start))
-    found = {}
     for name, each in functions.items():
-        whole = jnp.concatenate([part[name] for part in parts])[:units]
         if isinstance(each, WPMI | SoftWPMI):
-            whole = _without_prior(whole, each.lam if units > 1 or each.lam < 1 else 0.0)
-        found[name] = np.asarray(whole)
+            prior = each.lam if units > 1 or each.lam < 1 else 0.0
+            found[name] = np.asarray(_without_prior(found[name], prior))
     return next(iter(found.values())) if one else found
 
 
@@ -129,7 +129,14 @@ def _chunk(functions: tuple[Function, ...], clips: int, concepts: int) -> int:
     """Units of a pass."""
     tops = [each.clips(clips) for each in functions if isinstance(each, RankReorder | SoftWPMI)]
     needed = clips + max(tops, default=0) * concepts
-    return max(1, min(_CHUNK if jax.default_backend() == "cpu" else _LARGE_CHUNK, _ROOM // needed))
+    most = _CHUNK if any(hasattr(each, "clips") for each in functions) else _PLAIN_CHUNK
+    return max(1, min(most if jax.default_backend() == "cpu" else _LARGE_CHUNK, _ROOM // needed))
+
+
+@functools.cache
+def _pool(workers: int) -> concurrent.futures.ThreadPoolExecutor:
+    """Threads that stay: to start them takes as long as a small chunk does."""
+    return concurrent.futures.ThreadPoolExecutor(workers, "similarity")
 
 
 def _cores() -> int:
@@ -158,26 +165,35 @@ def _rows(block: Any, first: int, size: int) -> tuple[np.ndarray, bool]:
 # --- what of the concepts is the same for all units -----------------------------------------------------------------
 
 
+def _norm(scores: np.ndarray) -> np.ndarray:
+    """Of columns; np.linalg.norm takes many times as long along the first axis."""
+    return np.sqrt(np.einsum("ij,ij->j", scores, scores))
+
+
 def _cosine_table(function: Any, scores: np.ndarray) -> jax.Array:
-    norm = np.linalg.norm(scores, axis=0)
+    norm = _norm(scores)
     return jnp.asarray(scores / np.where(norm > 0, norm, 1), jnp.float32)
 
 
 def _cubed_table(function: CosineCubed, scores: np.ndarray) -> jax.Array:
     centred = scores - scores.mean(axis=0)
     cubes = centred * centred * centred
-    return jnp.asarray(cubes / np.maximum(np.linalg.norm(cubes, axis=0), function.min_norm), jnp.float32)
+    return jnp.asarray(cubes / np.maximum(_norm(cubes), function.min_norm), jnp.float32)
 
 
 def _shares(function: WPMI | SoftWPMI, scores: np.ndarray) -> np.ndarray:
-    """The softmax over concepts of a P."""
-    scaled = function.a * scores
-    shares = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return shares / shares.sum(axis=1, keepdims=True)
+    """The softmax over concepts of a P, a new array; in place, since fresh memory takes longer than the numbers."""
+    shares = function.a * scores
+    shares -= shares.max(axis=1, keepdims=True)
+    np.exp(shares, out=shares)
+    shares /= shares.sum(axis=1, keepdims=True)
+    return shares
 
 
 def _information_table(function: WPMI, scores: np.ndarray) -> jax.Array:
-    return jnp.asarray(np.log(_shares(function, scores) + function.min_prob), jnp.float32)
+    shares = _shares(function, scores)
+    shares += function.min_prob
+    return jnp.asarray(np.log(shares, out=shares).astype(np.float32))
 
 
 def _soft_table(function: SoftWPMI, scores: np.ndarray) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -75,7 +75,10 @@ def _classes(run: Visualization) -> list[str]:
     classes = run.manifest.get(asking.MARK)
     if classes is None:
         return []
-    return [repr([int(number) for number in classes]), *([] if asking.projects(run.manifest) else ["project=False"])]
+    own = [repr([int(number) for number in classes])]
+    own += [] if asking.projects(run.manifest) else ["project=False"]
+    tried = asking.tried(run.manifest)
+    return own + ([] if tried == asking.CANDIDATES else [f"candidates={tried}"])
 
 
 def kept_arrays(run: Visualization, lane: int) -> dict[str, np.ndarray]:

@@ -201,6 +201,7 @@ class Visualization:
         if classes is not None and not set(asking.FIXED) & set(changes):
             chosen = {name: value for name, value in settings.items() if name not in asking.FIXED}
             chosen["project"] = asking.projects(self.manifest)
+            chosen["candidates"] = changes.get("candidates", asking.tried(self.manifest))
             return asking.at_classes(used, self.objective.select(index), classes, **chosen)
         return visualize_batch(used, self.objective.select(index), **settings)
 
