@@ -20,6 +20,22 @@ from nd_jax.networks.layers import MinibatchDeviation
 Module = TypeVar("Module", bound=nn.Module)
 
 
+class Freezable:
+    """What a discriminator says of its fields `deviation`, whether it sees its batch, and `frozen_deviation`."""
+
+    deviation: bool
+    frozen_deviation: float | None
+
+    @property
+    def batch_decides_from(self) -> str | None:
+        """The first layer that depends on the other examples of a batch; None where there is none, or it is frozen."""
+        return "deviation" if self.deviation and self.frozen_deviation is None else None
+
+    def with_deviation(self, value: float | None) -> Any:
+        """The same module with its deviation frozen at a value, or live: None."""
+        return self.clone(frozen_deviation=value)  # type: ignore[attr-defined]
+
+
 def frozen(module: Module, variables: Any, batches: Iterable[Any], **given: Any) -> Module:
     """A discriminator's settings with its minibatch deviation frozen at the mean over batches of real examples.
 

@@ -35,6 +35,7 @@ import jax.numpy as jnp
 
 from nd_jax.networks import conditional
 from nd_jax.networks.conv import Conv, ConvTranspose
+from nd_jax.networks.deviation import Freezable
 from nd_jax.networks.layers import Mean, MinibatchDeviation, Relu, Sigmoid, norm
 
 
@@ -104,7 +105,7 @@ class Generator(nn.Module):
         return Sigmoid(name="sigmoid")(x)
 
 
-class Discriminator(nn.Module):
+class Discriminator(Freezable, nn.Module):
     """Family "mel_dcgan_discriminator".
 
     Attributes:
@@ -129,15 +130,6 @@ class Discriminator(nn.Module):
     frozen_deviation: float | None = None
     classes: int = 0
     conditioning: str = "projection"
-
-    @property
-    def batch_decides_from(self) -> str | None:
-        """The first layer that depends on the other examples of a batch; None where there is none, or it is frozen."""
-        return "deviation" if self.deviation and self.frozen_deviation is None else None
-
-    def with_deviation(self, value: float | None) -> Discriminator:
-        """The same with its deviation frozen at a value, or live: None."""
-        return self.clone(frozen_deviation=value)
 
     @nn.compact
     def __call__(self, x: Any, train: bool = False) -> Any:

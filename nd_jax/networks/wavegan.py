@@ -37,6 +37,7 @@ import numpy as np
 
 from nd_jax.networks import conditional
 from nd_jax.networks.conv import Conv, conv_general_dilated
+from nd_jax.networks.deviation import Freezable
 from nd_jax.networks.layers import MinibatchDeviation, PhaseShuffle, Relu, Tanh, norm
 
 STRIDE = 4
@@ -161,7 +162,7 @@ class Generator(nn.Module):
         return Tanh(name="tanh")(x)
 
 
-class Discriminator(nn.Module):
+class Discriminator(Freezable, nn.Module):
     """Family "wavegan_discriminator"; it takes any number of samples that the layers divide.
 
     Attributes:
@@ -190,15 +191,6 @@ class Discriminator(nn.Module):
     frozen_deviation: float | None = None
     classes: int = 0
     conditioning: str = "projection"
-
-    @property
-    def batch_decides_from(self) -> str | None:
-        """The first layer that depends on the other examples of a batch; None where there is none, or it is frozen."""
-        return "deviation" if self.deviation and self.frozen_deviation is None else None
-
-    def with_deviation(self, value: float | None) -> Discriminator:
-        """The same with its deviation frozen at a value, or live: None."""
-        return self.clone(frozen_deviation=value)
 
     @nn.compact
     def __call__(self, x: Any, train: bool = False) -> Any:
