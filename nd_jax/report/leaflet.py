@@ -13,6 +13,7 @@ import base64
 import hashlib
 import html
 import io
+import itertools
 import pathlib
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -33,7 +34,7 @@ main { grid-template-columns: minmax(0, 1fr); }
 h2 { margin-top: 24px; }
 table { border-collapse: collapse; font-size: var(--small); }
 th, td { text-align: right; padding: 4px 16px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child, .prose { text-align: left; }
 th { font-weight: 600; }
 .wide { overflow-x: auto; }
 figure img { max-width: 100%; height: auto; }
@@ -89,11 +90,11 @@ class Leaflet:
         self._parts.append(f'<p><a href="{html.escape(path)}">{html.escape(text)}</a></p>')
 
     def table(self, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """A table of texts; the first column says what a row is."""
-        heads = "".join(f'<th scope="col">{html.escape(str(cell))}</th>' for cell in head)
-        lines = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
-        )
+        """A table of texts; the first column says what a row is. Columns of words stand left, of numbers right."""
+        cells = [[str(cell) for cell in row] for row in rows]
+        prose = [_is_prose(column) for column in itertools.zip_longest(*cells, fillvalue="")]
+        heads = _cells('th scope="col"', head, prose)
+        lines = "".join(f"<tr>{_cells('td', row, prose)}</tr>" for row in cells)
         self._parts.append(
             f'<div class="wide" tabindex="0" role="region" aria-label="table"><table><thead><tr>{heads}</tr></thead>'
             f"<tbody>{lines}</tbody></table></div>"
@@ -220,6 +221,21 @@ class Leaflet:
 </main><script>{_SCRIPT}</script></body></html>
 """
         return sheets.replace(self.folder / "index.html", page.encode())
+
+
+def _cells(tag: str, row: Sequence[Any], prose: Sequence[bool]) -> str:
+    """A row of a table."""
+    found = ""
+    for cell, words in itertools.zip_longest(row, prose[: len(row)], fillvalue=False):
+        kind = ' class="prose"' if words else ""
+        found += f"<{tag}{kind}>{html.escape(str(cell))}</{tag.split()[0]}>"
+    return found
+
+
+def _is_prose(column: Sequence[str]) -> bool:
+    """Whether most cells begin with a letter."""
+    told = [cell for cell in column if cell.strip() not in ("", "–")]
+    return 2 * sum(cell.strip()[0].isalpha() for cell in told) > len(told)
 
 
 def _axes(picture: Any) -> str:

@@ -33,6 +33,8 @@ CANDIDATES = 32
 MARK = "at_classes"
 """Where the numbers of the classes stand in the manifest of such a result."""
 _TRIED = "at_classes_candidates"
+# Latents that are made at a time.
+_TOGETHER = 8
 FIXED = ("parameterization", "inputs_per_lane", "start", "restarts", "replicates")
 
 
@@ -142,13 +144,23 @@ def _starts(
     # (units, classes): which latent each begins with.
     best = np.repeat(np.arange(units)[:, None], len(numbers), axis=1)
     if count:
-        arrays = jax.tree.map(jnp.asarray, bound.arrays)
-        heard = [_listen(bound.spec, generator, z, jnp.full(count, number, jnp.int32), arrays) for number in numbers]
+        heard = [_heard(bound, generator, z, number) for number in numbers]
         best = np.stack([np.argmax(np.where(np.isfinite(each), each, -np.inf), axis=1) for each in heard], axis=1)
     index = np.broadcast_to(np.asarray(numbers, np.float32), best.shape)
     if len(numbers) == 1:
         return {"z": free[best[:, 0]], "label": {"index": index[:, 0]}}
     return {"z": free[best], "label": {"index": index}}
+
+
+def _heard(bound: objectives.Bound, generator: Network, z: jax.Array, number: int) -> np.ndarray:
+    """(units, latents) scores at one class, of a few latents at a time: what a large generator makes needs room."""
+    arrays = jax.tree.map(jnp.asarray, bound.arrays)
+    size = min(_TOGETHER, len(z))
+    label = jnp.full(size, number, jnp.int32)
+    # Filled up with the first ones, so that one program serves all.
+    parts = [(np.arange(first, first + size) % len(z)).astype(int) for first in range(0, len(z), size)]
+    scores = [np.asarray(_listen(bound.spec, generator, z[rows], label, arrays)) for rows in parts]
+    return np.concatenate(scores, axis=1)[:, : len(z)]
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -32,6 +32,15 @@ def test_a_page_with_everything(tmp_path):
         assert (tmp_path / "page" / name).is_file(), name
 
 
+def test_columns_of_words_stand_left_and_of_numbers_right(tmp_path):
+    sheet = Leaflet(tmp_path, "Table")
+    sheet.table(["layer", "units", "labels"], [["a", "24", "loud 3"], ["b", "–", "–"], ["c", "1 of 2", "dark 2"]])
+    page = sheet.finish().read_text()
+    assert '<th scope="col">units</th><th scope="col" class="prose">labels</th>' in page
+    assert '<td class="prose">a</td><td>24</td><td class="prose">loud 3</td>' in page
+    assert '<td>–</td><td class="prose">–</td>' in page
+
+
 def test_sounds_have_a_level_and_silence_is_called_so(tmp_path):
     domain = Waveform(8000, 8000)
     tone = np.sin(np.arange(8000) * 0.3)[:, None]
